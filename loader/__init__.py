@@ -1,0 +1,3 @@
+"""A scheduled, incremental loader for sensor readings."""
+
+__version__ = "0.1.0"

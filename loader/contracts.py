@@ -1,0 +1,266 @@
+"""What an adapter promises. Each docstring says when a method is called, by whom and how often,
+what may be retried, and what every error means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from loader.readings import (
+    Batch,
+    Counts,
+    Outcome,
+    Page,
+    Partition,
+    PartitionState,
+    Quarantined,
+    Readings,
+    RunReport,
+    Series,
+    StoredSeries,
+    Task,
+    UInt8,
+    UInt32,
+    Window,
+)
+
+Clock = Callable[[], int]
+"""Now, in microseconds UTC. Injected, so that a test decides what time it is."""
+
+Checker = Callable[[Sequence[Series], Readings], tuple[UInt8, UInt32]]
+"""Flags readings: (series, readings to be written) -> (flag, tests), of the readings' length.
+
+Pure. The store calls it inside the transaction, again on every retry of the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a source has used since it was built: requests sent, body bytes, slowest request."""
+
+    requests: int = 0
+    bytes: int = 0
+    slowest_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a source has, and what of it is new.
+
+    `partitions` lists the ones known to exist now, those found in this call included.
+    `listed` names those whose description was read afresh (the store then updates it).
+    `latest` gives the newest reading's time of a partition, as far as the source said; a
+    partition that is not in it has to be read to know.
+    `failed` names stations that could not be asked, with the reason: their partitions are read
+    as if nothing had been said.
+    """
+
+    partitions: tuple[Partition, ...]
+    listed: frozenset[str]
+    latest: Mapping[str, int]
+    failed: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `loader check`: what was looked at, whether it is well, and what was seen."""
+
+    subject: str
+    ok: bool
+    detail: str
+
+
+class Source(Protocol):
+    """Where readings come from. Built once a run by `wiring`; `close` is called once at the end.
+
+    `survey` is called once a run, before anything is read. `read` is then called from up to
+    `concurrency` threads at once, each with a task of another partition.
+    """
+
+    name: str
+    concurrency: int
+
+    def survey(self, known: Sequence[PartitionState], now: int) -> Survey:
+        """Say which partitions there are and which have news; cheap when nothing is new.
+
+        `known` is what the store holds. Raises AccessDenied and NotFound at once for what the
+        user has to put right, SourceUnavailable when nothing could be asked.
+        """
+
+    def read(self, task: Task) -> Iterator[Page]:
+        """Read the task's window in ascending time, a page at a time.
+
+        Retries are the source's own business, except for a `probe`, which tries once. Each page
+        says how far the window has been read; the last one's `covered_to` is the window's end.
+        Raises PageFailed when a page cannot be had (what was yielded before stands),
+        SourceUnavailable when nothing can, AccessDenied when the key stopped being good.
+        Closing the iterator early is allowed and frees whatever it holds.
+        """
+
+    def decode(self, partition: PartitionState, payload: bytes) -> Page:
+        """Decode one quarantined record again, for replay; it comes back as a reading or a reject."""
+
+    def requests(self, task: Task) -> int:
+        """Estimate how many requests reading the task takes; for plans and progress bars."""
+
+    def usage(self) -> Usage:
+        """What has been used so far; callable from any thread."""
+
+    def check(self) -> list[Finding]:
+        """Try the connection and the key; never raises for what it finds."""
+
+    def close(self) -> None:
+        """Release connections and unused request budget."""
+
+
+class Lease(Protocol):
+    """The right to write one source's readings, until released or the process dies."""
+
+    source: str
+
+    def release(self) -> None:
+        """Give it back. Called once; harmless when it was lost before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did: its counts in full. `replayed` is true when the batch was there already."""
+
+    counts: Counts
+    replayed: bool = False
+
+
+class Store(Protocol):
+    """Where readings, ledger, runs and quarantine are kept. One object per process.
+
+    Writing methods take the lease, raise LeaseLost when it is gone, StoreUnavailable when the
+    same call may succeed later, StoreError when it cannot. Each is one transaction: it happened
+    entirely or not at all. The writing methods are called from one thread only.
+    """
+
+    url: str
+    """For people: never with a password."""
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; called once after opening. Safe when two do it at once."""
+
+    def acquire(self, source: str) -> Lease:
+        """Become the one writer of `source`, or raise LeaseHeld at once.
+
+        Runs of this source that never ended (their process died) are closed as `interrupted`,
+        with the sum of their batches.
+        """
+
+    def begin_run(self, lease: Lease, trigger: str, started: int) -> int:
+        """Record that a run began; returns its id."""
+
+    def finish_run(self, lease: Lease, report: RunReport) -> None:
+        """Record how a run ended. The counts written are the sum of its batches, plus the
+        `requests` and `bytes` of `report.counts` (those that no batch carried)."""
+
+    def record_skipped(self, source: str, trigger: str, at: int, outcome: Outcome, why: str) -> None:
+        """Record a run that did not take place; needs no lease."""
+
+    def partitions(self, source: str) -> list[PartitionState]:
+        """Everything known of the source's partitions, by name. One consistent snapshot."""
+
+    def register(self, lease: Lease, partitions: Sequence[Partition], now: int) -> None:
+        """Insert partitions (`discovered_at` = `listed_at` = now) and their series, or, where
+        they are known, update `listed_at` and what describes the series."""
+
+    def commit(self, lease: Lease, batch: Batch, check: Checker) -> Committed:
+        """Write a batch in ONE transaction: readings, flags, revisions, quarantine, series,
+        places, coverage, holes, watermark, counts. Acknowledged only when it is durable.
+
+        Same value: refetched, nothing written (NULL equals NULL). Other value: revised, the old
+        one kept in `revision`. `batch.counts` comes with fetched, duplicate, quarantined, due,
+        observed, inconsistent, requests and bytes filled in; the rest is counted here. A second
+        call with the same (run_id, seq) changes nothing and answers `replayed`.
+        """
+
+    def reset(self, lease: Lease, partition: str | None, watermark: int | None) -> int:
+        """Set the watermark of one partition, or of all, forgetting the coverage and holes after
+        it (all of them where None). Readings stay. Returns how many partitions changed."""
+
+    def forget(self, lease: Lease) -> dict[str, int]:
+        """Delete everything of the source, in bounded transactions, runs included; returns rows
+        deleted by table. Killed midway it is finished by the next call."""
+
+    def drop_quarantined(self, lease: Lease, digests: Sequence[str]) -> int:
+        """Delete quarantined records of the lease's source; returns how many."""
+
+    def close(self) -> None: ...
+
+
+class Reports(Protocol):
+    """What may be asked of a store; read-only, without a lease, never blocking a writer."""
+
+    def sources(self) -> list[str]:
+        """Every source that has a partition or a run, sorted."""
+
+    def runs(self, source: str | None, limit: int) -> list[RunReport]:
+        """The newest runs first."""
+
+    def series(self, source: str | None) -> list[StoredSeries]:
+        """Every series with its newest place, by id."""
+
+    def partitions(self, source: str) -> list[PartitionState]: ...
+
+    def scan(self, series_ids: Sequence[int], window: Window) -> Iterator[Readings]:
+        """Stored readings in chunks of bounded size, ordered by (series, time).
+
+        `Readings.series` holds series ids here. `value` is what is stored: NaN for NULL.
+        """
+
+    def places(self, series_ids: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:
+        """(from time, latitude, longitude) of each series, ascending."""
+
+    def quarantined(self, source: str | None, limit: int) -> list[Quarantined]:
+        """Rejected records, the newest first; those already replayed included."""
+
+    def facts(self) -> dict[str, str]:
+        """What `loader check` shows: product and version, schema version, size, ..."""
+
+
+class Journal(Protocol):
+    """Small shared state that needs no lease: the request budget (and later alerts, requests).
+
+    Callable from any thread; each call is one short transaction.
+    """
+
+    def take(self, key: str, lot: int, limits: Mapping[int, int], reserve: float, now: int) -> Grant:
+        """Take up to `lot` requests out of the budget `key`.
+
+        `limits` maps a window's length in seconds to the requests it allows (60 -> 60,
+        3600 -> 2000); windows begin at whole multiples of their length since the epoch.
+        `reserve` is the share of every limit that must be left for others. Grants what all
+        windows have left, at least one, or none and the time to come again.
+        """
+
+    def give_back(self, key: str, count: int, taken_at: int) -> None:
+        """Return granted requests that were not sent; ignored when their window is over."""
+
+    def block(self, key: str, until: int) -> None:
+        """Grant nothing of `key` before `until`: the server said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """`count` requests may be sent now; where it is 0, ask again at `retry_at`."""
+
+    count: int
+    retry_at: int
+
+
+class Budget(Protocol):
+    """The right to send requests, as the HTTP session sees it; shared by threads."""
+
+    def acquire(self, background: bool = False) -> None:
+        """Return when one request may be sent. `background` work leaves a reserve for others.
+        Raises Interrupted when the process is asked to stop meanwhile."""
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from a response's rate-limit headers; called after every response."""
+
+    def close(self) -> None:
+        """Give back what was granted and not used."""
