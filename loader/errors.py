@@ -7,6 +7,7 @@
     |  |- SourceUnavailable     the whole source does not answer
     |  |- PageFailed            one page of one partition does not; it may be bisected
     |  `- StoreUnavailable      the database is away, busy or full
+    |- Interrupted              the process was asked to stop while it waited
     `- Permanent                trying again as it is cannot help
        |- AccessDenied          the key is missing or refused
        |- NotFound              what was asked for does not exist at the source
@@ -30,6 +31,10 @@ class ConfigError(LoaderError):
 
 class UsageError(LoaderError):
     """The command line asks for something impossible; the text says what to ask instead."""
+
+
+class Interrupted(LoaderError):
+    """The process was asked to stop while this thread waited; nothing is wrong."""
 
 
 class Retryable(LoaderError):
