@@ -1,0 +1,112 @@
+"""The command line: `loader COMMAND`, or `python -m loader COMMAND`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from loader import __version__
+from loader.errors import ConfigError, LeaseHeld, LoaderError, UsageError
+
+COMMANDS = {
+    "run": "Load what is new, once.",
+    "backfill": "Load a stretch of the past, as far as it is not there yet.",
+    "plan": "Show what a run would read, without reading it.",
+    "check": "Look at configuration, store, sources, clock and disk.",
+    "status": "How fresh and how complete every source is.",
+    "runs": "What the last runs did.",
+    "gaps": "What is missing, and why.",
+    "state": "Show or change how far a source has been read.",
+    "quarantine": "Records that could not become readings.",
+    "export": "Write readings as CSV, NDJSON or JSON.",
+    "locations": "Find OpenAQ stations to load.",
+    "forget": "Delete a source's readings and state.",
+    "init": "Put a commented config.yaml into a folder.",
+    "schema": "Print the JSON Schema of config.yaml.",
+}
+"""Every command with its one line, so that `--help` need not import any of them."""
+
+EXIT_FAILED, EXIT_USAGE, EXIT_LOCKED, EXIT_CONFIG = 1, 2, 75, 78
+
+
+class Commands(click.Group):
+    """Imports a command's module only when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"loader.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 partial, 75 locked by another loader, "
+    "78 configuration, 130/143 interrupted.",
+)
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="LOADER_CONFIG",
+    help="Configuration file (default: config.yaml here, else the shipped one).",
+)
+@click.version_option(__version__, prog_name="loader")
+@click.pass_context
+def cli(ctx: click.Context, config_path: Path | None) -> None:
+    """Load sensor readings incrementally: nothing lost, nothing doubled, every gap explained."""
+    from loader.commands.context import Context
+
+    ctx.obj = ctx.with_resource(Context(config_path))
+
+
+def main() -> None:
+    """Run the command line; every error we know of ends in one line and its exit code."""
+    # NumPy's thread pool buys nothing here and costs memory and start-up time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_USAGE
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except LoaderError as error:
+        click.echo(f"loader: {error}", err=True)
+        code = exit_code(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def exit_code(error: LoaderError) -> int:
+    """The documented exit code of an error."""
+    if isinstance(error, ConfigError):
+        return EXIT_CONFIG
+    if isinstance(error, LeaseHeld):
+        return EXIT_LOCKED
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
+    return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""`loader check`: is everything in place?"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loader.commands.options import source_option
+from loader.contracts import Finding
+from loader.errors import ConfigError, LoaderError
+
+if TYPE_CHECKING:
+    from loader.commands.context import Context
+    from loader.config import Config
+
+MIN_FREE = 100 * 2**20
+"""Free bytes below which the disk counts as full."""
+
+LIBRARIES = ("numpy", "requests", "psycopg2-binary", "pydantic", "msgspec")
+
+
+@click.command("check")
+@source_option(multiple=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Look at configuration, store, each source's connection and key, clock, disk and versions."""
+    findings = list(look(ctx.obj, names))
+    if as_json:
+        rows = [{"subject": f.subject, "ok": f.ok, "detail": f.detail} for f in findings]
+        json.dump(rows, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        width = max(len(f.subject) for f in findings)
+        for f in findings:
+            mark = click.style("ok  ", fg="green") if f.ok else click.style("FAIL", fg="red")
+            click.echo(f"{mark}  {f.subject:<{width}}  {f.detail}")
+    bad = [f for f in findings if not f.ok]
+    ctx.exit(78 if any(f.subject == "config" for f in bad) else int(bool(bad)))
+
+
+def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
+    """Every finding; nothing that is found wrong is raised."""
+    from loader import __version__, wiring
+
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    yield Finding(
+        "versions", True, f"loader {__version__}, Python {platform.python_version()}, {libraries}"
+    )
+    try:
+        config = context.config()
+    except ConfigError as error:
+        yield Finding("config", False, str(error))
+        return
+    yield Finding("config", True, f"{context.config_path}: {len(config.sources)} sources")
+    yield from _disk(config)
+    try:
+        store = context.store()
+        facts = ", ".join(f"{k} {v}" for k, v in store.facts().items())
+        yield Finding("store", True, f"{store.url}: {facts}")
+    except LoaderError as error:
+        yield Finding("store", False, str(error))
+        return
+    run, skipped = wiring.chosen(config, names)
+    for name, reason in skipped.items():
+        yield Finding(name, True, f"skipped: {reason}")
+    for name in run:
+        source = wiring.build_source(config, name, store, threading.Event())
+        try:
+            for finding in source.check():
+                yield Finding(f"{name}: {finding.subject}", finding.ok, finding.detail)
+        finally:
+            source.close()
+
+
+def _disk(config: Config) -> Iterator[Finding]:
+    """Free space and write permission where SQLite keeps its file."""
+    if not config.store.raw.startswith("sqlite:///"):
+        return
+    folder = Path(config.store.raw.removeprefix("sqlite:///")).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    yield Finding("disk", free >= MIN_FREE, f"{free / 2**30:.1f} GiB free in {folder}")
+    if not os.access(folder, os.W_OK):
+        yield Finding("folder", False, f"{folder} is not writable: change its owner or the store's path")

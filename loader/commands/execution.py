@@ -1,0 +1,119 @@
+"""Running orders from the command line: signals, progress, exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from loader.errors import Interrupted, LeaseHeld, LoaderError, UsageError
+from loader.readings import Outcome, RunReport
+
+if TYPE_CHECKING:
+    from loader.commands.context import Context
+    from loader.pipeline import Order, Pipeline
+
+OK, FAILED, USAGE, PARTIAL, LOCKED, CONFIG = 0, 1, 2, 3, 75, 78
+
+CODES = {
+    Outcome.OK: OK,
+    Outcome.PARTIAL: PARTIAL,
+    Outcome.FAILED: FAILED,
+}
+
+
+@dataclass(slots=True)
+class Stop:
+    """Set by the first SIGINT or SIGTERM; the second one leaves at once."""
+
+    event: threading.Event
+    signal: int = 0
+
+    @property
+    def code(self) -> int:
+        return 128 + self.signal
+
+
+@contextmanager
+def signals() -> Iterator[Stop]:
+    """Turn SIGINT and SIGTERM into a stop that lets the batch be finished."""
+    stop = Stop(threading.Event())
+
+    def asked(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+        if stop.signal:
+            # Nothing is lost: what is committed stays, what is not is read again.
+            os._exit(128 + number)
+        stop.signal = number
+        stop.event.set()
+        os.write(2, b"stopping after this batch; once more to leave at once\n")
+
+    previous = {n: signal.signal(n, asked) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+Act = Callable[["Pipeline"], RunReport]
+
+
+def execute(context: Context, names: tuple[str, ...], act: Act) -> tuple[list[RunReport], int]:
+    """Let `act` work on every chosen source, one after the other.
+
+    Returns the reports and the exit code. One source's trouble does not keep the next from
+    running.
+    """
+    from loader import wiring
+    from loader.commands.progress import observer
+
+    config = context.config()
+    run, skipped = wiring.chosen(config, names)
+    for name, reason in skipped.items():
+        click.echo(f"{name}: skipped: {reason}", err=True)
+    if not run:
+        click.echo("loader: no source to run: enable one in the configuration", err=True)
+        return [], CONFIG
+    store = context.store()
+    reports: list[RunReport] = []
+    codes: list[int] = []
+    with signals() as stop, observer(wiring.paces(config)) as watching:
+        for name in run:
+            if stop.event.is_set():
+                break
+            pipeline = wiring.build_pipeline(config, name, store, stop.event, watching)
+            try:
+                report = act(pipeline)
+            except UsageError:
+                raise
+            except Interrupted:
+                break
+            except LoaderError as error:
+                watching.warned(name, str(error))
+                codes.append(LOCKED if isinstance(error, LeaseHeld) else FAILED)
+                continue
+            finally:
+                pipeline.source.close()
+            reports.append(report)
+            codes.append(CODES.get(report.outcome or Outcome.FAILED, FAILED))
+        if stop.signal:
+            return reports, stop.code
+    return reports, joint(codes)
+
+
+def joint(codes: Sequence[int]) -> int:
+    """One exit code for several sources: theirs where they agree, else partial."""
+    distinct = set(codes)
+    return distinct.pop() if len(distinct) == 1 else PARTIAL
+
+
+def obey(order: Order) -> Act:
+    """Run that order on each source."""
+    return lambda pipeline: pipeline.run(order)

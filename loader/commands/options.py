@@ -1,0 +1,72 @@
+"""Options and values that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from loader.readings import Window
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def source_option(*, multiple: bool) -> Callable[[F], F]:
+    """`--source NAME`, as `names` (a tuple) or `name`."""
+    if multiple:
+        return click.option(
+            "--source", "names", multiple=True, metavar="NAME", help="Only this source; repeatable."
+        )
+    return click.option("--source", "name", metavar="NAME", help="Only this source.")
+
+
+def log_level_option(command: F) -> F:
+    """`--log-level`, kept in the context: the configured level is used without it."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: str | None) -> None:  # noqa: ARG001
+        ctx.obj.log_level = value
+
+    return click.option(
+        "--log-level",
+        type=click.Choice(LEVELS),
+        callback=keep,
+        expose_value=False,
+        help="How much to log on stderr (default: the configuration's).",
+    )(command)
+
+
+def moment(text: str, *, now: int | None = None) -> int:
+    """A time on the command line, in microseconds UTC: ISO 8601 (naive = UTC), or a duration
+    back from now such as 7d. Raises UsageError."""
+    from loader.config import parse_duration, parse_time
+    from loader.wiring import now as clock
+
+    at = clock() if now is None else now
+    for parse in (lambda: at - parse_duration(text), lambda: parse_time(text)):
+        try:
+            return parse()
+        except ValueError:
+            continue
+    raise UsageError(f"{text!r} is no time: write 2026-11-20, 2026-11-20T06:00:00Z or 7d (seven days ago)")
+
+
+def window_of(since: str | None, until: str | None) -> Window | None:
+    """The window (since, until] of a command; until now where no end is given. Raises UsageError."""
+    from loader.readings import Window
+    from loader.wiring import now
+
+    if since is None:
+        if until is not None:
+            raise UsageError("--until needs --since")
+        return None
+    at = now()
+    window = Window(moment(since, now=at), at if until is None else moment(until, now=at))
+    if not window:
+        raise UsageError(f"--since {since} is not before --until {until or 'now'}")
+    return window

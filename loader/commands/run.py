@@ -1,0 +1,78 @@
+"""`loader run`: load what is new, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loader.commands.options import log_level_option, source_option, window_of
+from loader.readings import RunReport
+
+if TYPE_CHECKING:
+    from loader.commands.context import Context
+
+
+@click.command("run")
+@source_option(multiple=True)
+@click.option(
+    "--location", "stations", multiple=True, metavar="STATION", help="Only this station; repeatable."
+)
+@click.option("--only", "sensors", multiple=True, metavar="SENSOR", help="Only this sensor; repeatable.")
+@click.option("--since", metavar="TIME", help="Read from this time on (ISO 8601, or 7d = seven days ago).")
+@click.option("--until", metavar="TIME", help="Read up to this time; needs --since.")
+@click.option("--retry-holes", is_flag=True, help="Try every hole now, those given up included.")
+@click.option("--dry-run", is_flag=True, help="Fetch and check, but write nothing.")
+@click.option(
+    "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Append a Markdown summary."
+)
+@click.option("--trigger", default="command", show_default=True, help="What to record as the run's cause.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
+@log_level_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    stations: tuple[str, ...],
+    sensors: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    retry_holes: bool,
+    dry_run: bool,
+    summary: Path | None,
+    trigger: str,
+    as_json: bool,
+) -> None:
+    """Load what is new from every source, once.
+
+    Without options it reads what is new since the last run, looks back for late readings, and
+    tries the holes that are due. With --since it reads that stretch again.
+    """
+    from loader.commands.execution import execute, obey
+    from loader.pipeline import Order
+
+    context: Context = ctx.obj
+    order = Order(
+        trigger=trigger,
+        stations=stations,
+        sensors=sensors,
+        window=window_of(since, until),
+        retry_holes=retry_holes,
+        dry_run=dry_run,
+    )
+    reports, code = execute(context, names, obey(order))
+    show(reports, as_json=as_json, dry_run=dry_run)
+    if summary is not None:
+        from loader.commands.summary import markdown
+
+        with summary.open("a", encoding="utf-8") as out:
+            out.write(markdown(reports))
+    ctx.exit(code)
+
+
+def show(reports: list[RunReport], *, as_json: bool, dry_run: bool = False) -> None:
+    """Print what the runs did."""
+    from loader.commands.summary import print_reports
+
+    print_reports(reports, as_json=as_json, dry_run=dry_run)

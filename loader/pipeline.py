@@ -1,0 +1,316 @@
+"""One run for one source: survey, plan, read, check, commit, report."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+import structlog
+
+from loader import lateness, planner
+from loader.batches import Gathering
+from loader.contracts import Checker, Clock, Lease, Source, Store, Survey, Usage
+from loader.errors import (
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    LoaderError,
+    SourceUnavailable,
+    StoreUnavailable,
+    UsageError,
+)
+from loader.planner import Ledger, Policy
+from loader.quality.score import Weights, score
+from loader.reading import Reader
+from loader.readings import (
+    Counts,
+    Flag,
+    Outcome,
+    PartitionState,
+    RunReport,
+    Task,
+    UInt8,
+    Window,
+)
+
+T = TypeVar("T")
+
+STORE_PATIENCE_S = 300.0
+"""How long a run waits for a store that went away before it gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run is asked to do.
+
+    `stations` and `sensors` narrow it; empty means all. With `window` it reads that stretch
+    instead of what is new: again where it was read before, or (`backfill`) only what is not
+    covered yet.
+    """
+
+    trigger: str = "command"
+    stations: tuple[str, ...] = ()
+    sensors: tuple[str, ...] = ()
+    window: Window | None = None
+    backfill: bool = False
+    retry_holes: bool = False
+    dry_run: bool = False
+
+
+class Observer(Protocol):
+    """Watches a run, for progress bars and logs. Called from the writing thread only."""
+
+    def planned(self, source: str, tasks: Sequence[Task], requests: int) -> None:
+        """The tasks are known; `requests` is the estimate of what reading them takes."""
+
+    def advanced(self, source: str, task: Task, window: Window | None, ended: bool) -> None:
+        """A page of `task` was taken in, or the task ended."""
+
+    def committed(self, source: str, counts: Counts, used: Usage) -> None:
+        """A batch is durable; `counts` is the run's total so far."""
+
+    def warned(self, source: str, message: str) -> None:
+        """Something went wrong that the run survives."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the run adds up to so far."""
+
+    counts: Counts = field(default_factory=Counts)
+    used: Usage = field(default_factory=Usage)
+    seq: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Runs orders for one source. Everything it needs is handed in; it names no adapter."""
+
+    source: Source
+    store: Store
+    check: Checker
+    policy: Policy
+    weights: Weights
+    clock: Clock
+    stop: threading.Event
+    observer: Observer
+
+    def run(self, order: Order) -> RunReport:
+        """Do what `order` says; what went wrong is in the report.
+
+        Raises LeaseHeld where another loader works on this source (nothing was done, a skipped
+        run is recorded), AccessDenied and the like after the failed run was recorded.
+        """
+        name = self.source.name
+        started = self.clock()
+        if order.dry_run:
+            return self._dry_run(order, started)
+        lease = self._lease(order, started)
+        log = structlog.get_logger().bind(source=name)
+        try:
+            run_id = self.store.begin_run(lease, order.trigger, started)
+            log.debug("run.begin", run_id=run_id)
+            tally = Tally()
+            report = RunReport(run_id, name, order.trigger, started)
+            try:
+                report = self._work(order, lease, report, tally)
+            except StoreUnavailable as error:
+                # The run cannot be closed either; the next holder of the lease does that.
+                return replace(report, outcome=Outcome.FAILED, error=str(error), counts=tally.counts)
+            except Interrupted:
+                report = replace(report, outcome=Outcome.INTERRUPTED)
+            except LeaseLost:
+                raise
+            except SourceUnavailable as error:
+                report = replace(report, outcome=Outcome.FAILED, error=str(error))
+            except LoaderError as error:
+                self.finish(lease, replace(report, outcome=Outcome.FAILED, error=str(error)), tally)
+                raise
+            report = self.finish(lease, report, tally)
+            log.debug("run.end", run_id=run_id, outcome=report.outcome)
+            return report
+        finally:
+            lease.release()
+
+    def _lease(self, order: Order, started: int) -> Lease:
+        try:
+            return self.store.acquire(self.source.name)
+        except LeaseHeld as held:
+            self.store.record_skipped(self.source.name, order.trigger, started, Outcome.SKIPPED, str(held))
+            raise
+
+    def tasks(self, order: Order, states: Sequence[PartitionState], survey: Survey, now: int) -> list[Task]:
+        """What reading `order` comes to."""
+        chosen = planner.select(states, order.stations, order.sensors)
+        if not chosen and (order.stations or order.sensors):
+            known = ", ".join(sorted({s.station for s in states})[:20]) or "none"
+            raise UsageError(
+                f"{self.source.name} has no station or sensor {', '.join(order.stations + order.sensors)}; "
+                f"its stations: {known}"
+            )
+        if order.window is not None:
+            return planner.stretch(
+                chosen, order.window, now, again=not order.backfill, retry_holes=order.retry_holes
+            )
+        return planner.live(
+            chosen,
+            survey,
+            now,
+            self.policy,
+            source_delays=lateness.add(s.delays for s in states),
+            retry_holes=order.retry_holes,
+        )
+
+    def _survey(self, known: Sequence[PartitionState], now: int) -> Survey:
+        survey = self.source.survey(known, now)
+        structlog.get_logger().debug(
+            "survey", source=self.source.name, partitions=len(survey.partitions), listed=len(survey.listed)
+        )
+        for station, reason in survey.failed.items():
+            self.observer.warned(self.source.name, f"station {station} could not be asked: {reason}")
+        return survey
+
+    def _work(self, order: Order, lease: Lease, report: RunReport, tally: Tally) -> RunReport:
+        name, now = self.source.name, report.started
+        known = self._patiently(lambda: self.store.partitions(name))
+        survey = self._survey(known, now)
+        fresh = [p for p in survey.partitions if p.name in survey.listed]
+        if fresh:
+            self._patiently(lambda: self.store.register(lease, fresh, now))
+            known = self.store.partitions(name)
+
+        def commit(gathering: Gathering) -> None:
+            self.commit(lease, gathering, report.id, tally)
+
+        states = planner.surveyed(known, survey, now)
+        tally.failed.update({f"station {s}": why for s, why in survey.failed.items()})
+        return self._read(self.tasks(order, states, survey, now), states, report, tally, commit)
+
+    def _read(
+        self,
+        tasks: Sequence[Task],
+        states: Sequence[PartitionState],
+        report: RunReport,
+        tally: Tally,
+        commit: Callable[[Gathering], None],
+    ) -> RunReport:
+        """Read what there is to read, handing every ripe batch to `commit`."""
+        name, now = self.source.name, report.started
+        self.observer.planned(name, tasks, sum(map(self.source.requests, tasks)))
+        ledgers = {s.name: Ledger(s, now, self.policy) for s in states}
+        gathering = Gathering(self.check)
+        with Reader(self.source, tasks, states, ledgers) as reader:
+            for piece in reader.pieces(self.stop):
+                if piece is not None:
+                    gathering.add(piece)
+                    tally.ended.add(piece.task.partition)
+                    if piece.failed:
+                        tally.failed[piece.task.partition] = piece.failed
+                        self.observer.warned(name, f"{piece.task.partition}: {piece.failed}")
+                    self.observer.advanced(name, piece.task, piece.window, piece.progress.ended)
+                if gathering.ripe:
+                    commit(gathering)
+        if not gathering.empty:
+            commit(gathering)
+        return self._judged(report, tally, reader.down)
+
+    def _judged(self, report: RunReport, tally: Tally, down: str | None) -> RunReport:
+        good = len(tally.ended - tally.failed.keys())
+        error = down or next(iter(tally.failed.values()), None)
+        if self.stop.is_set():
+            outcome = Outcome.INTERRUPTED
+        elif not tally.failed and down is None:
+            outcome = Outcome.OK
+        elif good == 0 and tally.counts.fetched == 0:
+            outcome = Outcome.FAILED
+        else:
+            outcome = Outcome.PARTIAL
+        return replace(
+            report, outcome=outcome, error=error, partitions_ok=good, partitions_failed=len(tally.failed)
+        )
+
+    def _used(self, tally: Tally) -> Counts:
+        """Requests and bytes since the last batch."""
+        used = self.source.usage()
+        since = Counts(requests=used.requests - tally.used.requests, bytes=used.bytes - tally.used.bytes)
+        tally.used = used
+        return since
+
+    def commit(
+        self, lease: Lease, gathering: Gathering, run_id: int, tally: Tally, replay: Sequence[str] = ()
+    ) -> None:
+        batch = gathering.batch(
+            run_id=run_id,
+            seq=tally.seq,
+            source=self.source.name,
+            read_at=self.clock(),
+            used=self._used(tally),
+            replay=replay,
+        )
+        tally.seq += 1
+        log = structlog.get_logger().bind(source=self.source.name, run_id=run_id, seq=batch.seq)
+        log.debug("commit.begin", readings=len(batch.readings))
+        done = self._patiently(lambda: self.store.commit(lease, batch, self.check))
+        tally.counts += done.counts
+        log.debug("commit.end", new=done.counts.new, revised=done.counts.revised)
+        self.observer.committed(self.source.name, tally.counts, tally.used)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Repeat a store call while the store is away, with growing pauses."""
+        waited, pause = 0.0, 0.5
+        while True:
+            try:
+                return call()
+            except StoreUnavailable as error:
+                if waited >= STORE_PATIENCE_S:
+                    raise
+                self.observer.warned(self.source.name, f"{error}; trying again in {pause:g} s")
+                if self.stop.wait(pause):
+                    raise Interrupted("asked to stop while the store was away") from error
+                waited += pause
+                pause = min(pause * 2, 30.0)
+
+    def finish(self, lease: Lease, report: RunReport, tally: Tally) -> RunReport:
+        rest = self._used(tally)
+        slowest = self.source.usage().slowest_s
+        total = score(tally.counts, self.weights)
+        report = replace(
+            report,
+            finished=self.clock(),
+            counts=tally.counts + rest,
+            slowest_request_s=slowest or None,
+            quality=None if total is None else total.total,
+        )
+        self.store.finish_run(lease, replace(report, counts=rest))
+        return report
+
+    def _dry_run(self, order: Order, started: int) -> RunReport:
+        """Survey, plan and read, but write nothing: what came is only checked and counted."""
+        known = self.store.partitions(self.source.name)
+        survey = self._survey(known, started)
+        states = planner.surveyed(known, survey, started)
+        tally = Tally()
+
+        def count(gathering: Gathering) -> None:
+            batch = gathering.batch(
+                run_id=0, seq=0, source=self.source.name, read_at=started, used=self._used(tally)
+            )
+            flag, _ = self.check(batch.series, batch.readings)
+            tally.counts += batch.counts + flagged(flag)
+
+        report = RunReport(0, self.source.name, order.trigger, started)
+        report = self._read(self.tasks(order, states, survey, started), states, report, tally, count)
+        return replace(report, finished=self.clock(), counts=tally.counts + self._used(tally))
+
+
+def flagged(flag: UInt8) -> Counts:
+    """How many readings are missing, suspect and failed."""
+    number = np.bincount(flag, minlength=10)
+    return Counts(
+        missing=int(number[Flag.MISSING]), suspect=int(number[Flag.SUSPECT]), failed=int(number[Flag.FAIL])
+    )

@@ -1,0 +1,145 @@
+"""The composition root: the only module that names adapters. Everything is built here from the
+configuration and handed to what uses it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Protocol
+
+from loader import config as configuration
+from loader.config import Config, SourceSettings
+from loader.contracts import Checker, Journal, Reports, Source, Store
+from loader.errors import ConfigError, UsageError
+from loader.pipeline import Observer, Pipeline
+from loader.planner import Policy
+from loader.quality.checks import Rule, Rules, checker
+from loader.sources.openaq.settings import OpenAQSettings
+from loader.sources.simulator import SimulatorSettings
+
+TYPES: dict[str, type[SourceSettings]] = {"openaq": OpenAQSettings, "simulator": SimulatorSettings}
+"""The settings of every kind of source, by the `type` that a source block names."""
+
+
+class Database(Store, Reports, Journal, Protocol):
+    """What both SQL stores are: store, reports and journal in one."""
+
+
+def now() -> int:
+    """The clock of the real world, in microseconds UTC."""
+    return time.time_ns() // 1000
+
+
+def load_config(path: Path) -> Config:
+    """Read the configuration file. Raises ConfigError with everything that is wrong in it."""
+    return configuration.load(path, TYPES)
+
+
+def open_store(config: Config) -> Database:
+    """Open the configured store and bring its schema up to date."""
+    url = config.store.raw
+    store: Database
+    if url.startswith("sqlite:///"):
+        from loader.stores.sqlite import SQLiteStore
+
+        store = SQLiteStore(Path(url.removeprefix("sqlite:///")))
+    elif url.startswith(("postgresql://", "postgres://")):
+        from loader.stores.postgres import PostgresStore
+
+        store = PostgresStore(url)
+    else:
+        raise ConfigError(
+            "store: must begin with sqlite:/// or postgresql://, such as sqlite:///state/loader.db"
+        )
+    store.migrate()
+    return store
+
+
+def chosen(config: Config, names: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """The sources to run: those named, else every enabled one; and why others are skipped."""
+    for name in names:
+        if name not in config.sources:
+            raise UsageError(f"there is no source {name}; config has: {', '.join(config.sources)}")
+    run, skipped = [], {}
+    for name, settings in config.sources.items():
+        if names and name not in names:
+            continue
+        if not settings.enabled:
+            if names:
+                skipped[name] = "it is disabled (enabled: false)"
+            continue
+        reason = settings.unusable()
+        if reason:
+            skipped[name] = reason
+        else:
+            run.append(name)
+    return run, skipped
+
+
+def build_source(config: Config, name: str, journal: Journal, stop: threading.Event) -> Source:
+    """The source of that name, ready to be asked."""
+    settings = config.sources[name]
+    earliest, future = config.quality.earliest_us, config.quality.future
+    if isinstance(settings, OpenAQSettings):
+        from loader.sources.openaq import build
+
+        return build(
+            name, settings, journal=journal, clock=now, stop=stop, earliest=earliest, future=future
+        )
+    if isinstance(settings, SimulatorSettings):
+        from loader.sources.simulator import Simulator
+
+        return Simulator(name, settings, now, earliest=earliest, future=future)
+    raise ConfigError(f"sources.{name}: no adapter for type {settings.type}")
+
+
+def build_check(config: Config) -> Checker:
+    """The checks that every reading goes through."""
+    quality = config.quality
+    parameters = {
+        name: Rule(
+            *(rule.range or (None, None)), unit=rule.unit, ranges=rule.ranges, sentinels=rule.sentinels
+        )
+        for name, rule in quality.parameters.items()
+    }
+    return checker(Rules(parameters, tuple(quality.sentinels)))
+
+
+def build_policy(settings: SourceSettings) -> Policy:
+    """How far and how often a source is read."""
+    back, holes = settings.lookback, settings.holes
+    return Policy(
+        start=settings.initial.start,
+        lookback_min=back.min,
+        lookback_max=back.max,
+        sweep=back.sweep,
+        pause=holes.pause,
+        max_pause=holes.max_pause,
+        tries=holes.tries,
+    )
+
+
+def paces(config: Config) -> dict[str, float]:
+    """Requests a second that each source's limits allow, of those that have limits."""
+    return {
+        name: min(count / seconds for seconds, count in limits.items())
+        for name, settings in config.sources.items()
+        if (limits := settings.request_limits())
+    }
+
+
+def build_pipeline(
+    config: Config, name: str, store: Database, stop: threading.Event, observer: Observer
+) -> Pipeline:
+    """Everything that one run of one source needs."""
+    return Pipeline(
+        source=build_source(config, name, store, stop),
+        store=store,
+        check=build_check(config),
+        policy=build_policy(config.sources[name]),
+        weights=config.quality.weights.as_weights(),
+        clock=now,
+        stop=stop,
+        observer=observer,
+    )
