@@ -86,7 +86,9 @@ def test_looking_back_does_not_reach_before_the_beginning() -> None:
 
 def test_a_replacing_sensor_begins_where_its_predecessor_ended() -> None:
     """A new sensor id at a station continues the old one without a gap."""
-    old = state("old", watermark=NOW - 30 * DAY, series=(replace(SERIES[0], sensor="old", partition="old"),))
+    old = state(
+        "old", watermark=NOW - 30 * DAY, series=(replace(SERIES[0], sensor="old", partition="old"),)
+    )
     new = state("new", series=(replace(SERIES[0], sensor="new", partition="new", replaces="old"),))
     tasks = {t.partition: t for t in planner.live([old, new], survey(old=NOW - 30 * DAY), NOW, POLICY)}
     assert tasks["new"].window.start == NOW - 30 * DAY
@@ -199,7 +201,9 @@ def apply(known: PartitionState, progress: Progress) -> PartitionState:
 
 
 @given(steps, st.randoms(use_true_random=False))
-def test_any_order_of_reads_gives_the_same_coverage(script: list[tuple[Window, str]], shuffle: object) -> None:
+def test_any_order_of_reads_gives_the_same_coverage(
+    script: list[tuple[Window, str]], shuffle: object
+) -> None:
     """Reads that succeed cover the same time in whatever order they and the failures come."""
 
     def play(order: list[tuple[Window, str]]) -> PartitionState:
