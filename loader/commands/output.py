@@ -1,0 +1,239 @@
+"""The one place where commands print: tables, JSON, times, sizes, and what is said beside them.
+
+Reports go to stdout and nothing else does; remarks go to stderr. Colour and rules are for
+terminals; elsewhere a table is plain text in columns, as wide as it needs to be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import click
+
+from loader.errors import LoaderError, UsageError
+
+if TYPE_CHECKING:
+    from loader.readings import Window
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_STYLES = {
+    "ok": "green",
+    "partial": "yellow",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "skipped": "dim",
+    "missed": "red",
+    "failed": "red",
+    "silent": "red",
+}
+"""Words that are told by their colour too, on a terminal."""
+
+
+def iso(time: int) -> str:
+    """Microseconds UTC as ISO 8601 with a Z; a fraction only where there is one."""
+    try:
+        at = _EPOCH + timedelta(microseconds=time)
+    except OverflowError:
+        return "beyond the calendar"
+    return at.replace(tzinfo=None).isoformat() + "Z"
+
+
+def iso_or_none(time: int | None) -> str | None:
+    """The same, for what may not have happened."""
+    return None if time is None else iso(time)
+
+
+def ago(micros: int | None) -> str:
+    """A span for people, in its two largest units: `3 h 20 min`; `-` where there is none."""
+    if micros is None:
+        return "-"
+    if micros < 0:
+        return f"-{ago(-micros)}"
+    seconds = micros // 1_000_000
+    if seconds < 120:
+        return f"{micros / 1e6:.1f} s" if micros < 10_000_000 else f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def number(count: int | None) -> str:
+    """A count with its thousands apart; `-` where there is none."""
+    return "-" if count is None else f"{count:,}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 hole`, `1,200 holes`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("ty") else f"{count:,} {noun.removesuffix('s')}s"
+
+
+def clean(text: str) -> str:
+    """Text from outside, fit for a terminal: control characters, which could move the cursor or
+    change colours, become visible escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def note(text: str) -> None:
+    """A remark beside the report, on stderr."""
+    click.echo(text, err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table; numbers stand on the right."""
+
+    title: str
+    right: bool = False
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str | None]], title: str = "") -> None:
+    """Print a table on stdout; None is shown as `-`. All rows are held, to measure them."""
+    cells = [[clean("-" if c is None else c) for c in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(columns, cells, title)
+        return
+    widths = [max([len(c.title), *(len(row[i]) for row in cells)]) for i, c in enumerate(columns)]
+    lines = [title] if title else []
+    for row in [[c.title for c in columns], *cells]:
+        shown = (
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        lines.append("  ".join(shown).rstrip())
+    line(*lines)
+
+
+def _rich_table(columns: Sequence[Column], cells: list[list[str]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
+    for column in columns:
+        shown.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+    for row in cells:
+        shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console(highlight=False).print(shown)
+
+
+def line(*lines: str) -> None:
+    """Print lines of a report on stdout; what its encoding lacks becomes `?`."""
+    text = "".join(f"{one}\n" for one in lines)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding), nl=False)
+
+
+def document(value: Any) -> None:
+    """Print one JSON document on stdout, in UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    click.echo(text.encode("utf-8", "backslashreplace"), nl=False)
+
+
+def documents(values: Iterable[Any]) -> int:
+    """Print one JSON array on stdout as its items come, one a line; returns how many they were."""
+    count = 0
+    for value in values:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        start = ",\n " if count else "[\n "
+        click.echo((start + text).encode("utf-8", "backslashreplace"), nl=False)
+        count += 1
+    click.echo("\n]" if count else "[]")
+    return count
+
+
+def span(window: Window) -> dict[str, str]:
+    """A window (from, to] in JSON."""
+    return {"from": iso(window.start), "to": iso(window.end)}
+
+
+def confirm(yes: bool) -> None:
+    """Stop a destructive command that was not given `--yes`; it has said by now what it would do."""
+    if not yes:
+        raise UsageError("nothing was changed; add --yes to do it")
+
+
+class FileOutput:
+    """Bytes on their way to a file that appears whole or not at all.
+
+    They are written beside it and put in its place on success; on any error what was there stays.
+    What is no ordinary file (a pipe, /dev/stdout) is written to directly. A symbolic link is
+    followed. Raises LoaderError where the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+        direct = self._path.exists() and not self._path.is_file()
+        self._part = None if direct else self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Self:
+        try:
+            self._file: IO[bytes] = (self._part or self._path).open("wb")
+        except OSError as error:
+            raise LoaderError(f"cannot write {self._path}: {error.strerror}") from error
+        return self
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise LoaderError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self._part is not None:
+                self._keep(self._part)
+        except OSError as failure:
+            raise LoaderError(f"cannot write {self._path}: {failure.strerror}") from failure
+        finally:
+            with suppress(OSError):
+                self._file.close()
+            if self._part is not None:
+                self._part.unlink(missing_ok=True)
+
+    def _keep(self, part: Path) -> None:
+        self._file.flush()
+        if self._path.exists():
+            part.chmod(self._path.stat().st_mode & 0o7777)
+        os.fsync(self._file.fileno())
+        self._file.close()
+        part.replace(self._path)
+
+
+class StdOutput:
+    """Bytes to stdout as they come."""
+
+    def __enter__(self) -> Self:
+        self._file = click.get_binary_stream("stdout")
+        return self
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._file.flush()
