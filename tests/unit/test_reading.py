@@ -15,7 +15,7 @@ from loader.contracts import Finding, Survey, Usage
 from loader.errors import AccessDenied, PageFailed, SourceUnavailable
 from loader.ledger import length, subtract, union
 from loader.planner import Ledger, Policy
-from loader.reading import Piece, Reader
+from loader.reading import MAX_FAILED_PROBES, Piece, Reader
 from loader.readings import DAY, HOUR, Page, PartitionState, Readings, Series, Task, TaskKind, Window
 
 NOW = 1_800_000_000_000_000 // HOUR * HOUR
@@ -110,7 +110,7 @@ def test_everything_but_the_poisoned_hours_is_loaded(bad: list[tuple[int, int]])
         Window(WEEK.start + h * HOUR, min(WEEK.start + (h + n) * HOUR, WEEK.end)) for h, n in bad
     )
     pieces, reader = read(Hourly(poison), [WEEK])
-    wanted = [t for t in range(WEEK.start + HOUR, WEEK.end + 1, HOUR)]
+    wanted = list(range(WEEK.start + HOUR, WEEK.end + 1, HOUR))
     refused = {t for t in wanted if any(w.start < t <= w.end for w in poison)}
     got = stamps(pieces)
     assert got == [t for t in wanted if t not in refused], "lost, doubled or invented readings"
@@ -158,7 +158,8 @@ def test_many_partitions_failing_alike_are_an_outage() -> None:
     pieces, reader = read(source, [WEEK], partitions=40)
     assert reader.down is not None
     assert "failed alike" in reader.down
-    assert len(source.asked) <= 110
+    # At the worst two partitions are probed to the end before a third one fails.
+    assert len(source.asked) <= 2 * (MAX_FAILED_PROBES + 1) + 4
     assert not any(h.isolated for p in pieces for h in p.progress.holes)
 
 
