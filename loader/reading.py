@@ -195,46 +195,53 @@ class Reader:
         """Read a task to its end; stretches that cannot be had become holes on the way."""
         todo: deque[Task] = deque([task])
         failed_probes = 0
+        # A stretch counts as bad by itself only once something beyond it could be read.
+        suspects: list[tuple[Window, str]] = []
+
+        def convict() -> Iterator[Piece]:
+            for window, why in suspects:
+                found.append(why)
+                yield Piece(task, ledger.failed(task, window, f"fetch failed: {why}", isolated=True))
+            suspects.clear()
+
         while todo:
             part = todo.popleft()
             after = part.window.start
             try:
                 for page in self._source.read(part):
                     self._outage.succeeded()
+                    yield from convict()
                     newest = int(page.readings.time.max()) if len(page.readings) else None
                     window = Window(after, page.covered_to)
                     yield Piece(task, ledger.page(task, after, page.covered_to, newest), page, window)
                     after = page.covered_to
-            except PageFailed as error:
-                rest = Window(after, task.window.end)
+            except Retryable as error:
+                rest = Window(suspects[0][0].start if suspects else after, task.window.end)
+                failed_probes += part.probe
+                if not isinstance(error, PageFailed):
+                    raise _Gone(rest, error) from error
                 try:
                     self._outage.failed(task.partition, error)
                 except SourceUnavailable as down:
-                    raise _Gone(rest, str(error), down) from error
-                failed_probes += part.probe
+                    raise _Gone(rest, down) from error
                 if not error.bisect or failed_probes > MAX_FAILED_PROBES:
-                    raise _Gone(rest, str(error), error) from error
+                    raise _Gone(rest, error) from error
                 bad = Window(after, min(max(error.until, after + SECOND), part.window.end))
-                beyond = Window(bad.end, part.window.end)
                 if bad.end - bad.start <= self._step[task.partition]:
-                    found.append(str(error))
-                    hole = ledger.failed(task, bad, f"fetch failed: {error}", isolated=True)
-                    yield Piece(task, hole)
+                    suspects.append((bad, str(error)))
                     halves = []
                 else:
                     middle = bad.start + max((bad.end - bad.start) // 2 // SECOND, 1) * SECOND
                     halves = [Window(bad.start, middle), Window(middle, bad.end)]
                 probes = [replace(task, window=w, probe=True) for w in halves if w]
-                # What lies beyond the bad page is no probe unless this already was one.
-                onward = [replace(part, window=beyond)] if beyond else []
-                todo.extendleft(reversed([*probes, *onward]))
-            except Retryable as error:
-                raise _Gone(Window(after, task.window.end), str(error), error) from error
+                beyond = replace(part, window=Window(bad.end, part.window.end))
+                todo.extendleft(reversed([*probes, *([beyond] if beyond.window else [])]))
+        yield from convict()
 
 
 class _Gone(Exception):
-    """The rest of a task cannot be read now."""
+    """The rest of a task, `window`, cannot be read now."""
 
-    def __init__(self, window: Window, cause: str, error: LoaderError) -> None:
-        super().__init__(cause)
-        self.window, self.cause, self.error = window, f"fetch failed: {cause}", error
+    def __init__(self, window: Window, error: Retryable) -> None:
+        super().__init__(str(error))
+        self.window, self.cause, self.error = window, f"fetch failed: {error}", error
