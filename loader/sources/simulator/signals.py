@@ -128,4 +128,5 @@ def _weather(key: int, salt: int, time: Int64) -> Float64:
 
 
 def _bump(hour: Float64, at: float) -> Float64:
-    return np.asarray(np.exp(-(((hour - at) / 2.0) ** 2)))
+    bump: Float64 = np.exp(-(((hour - at) / 2.0) ** 2))
+    return bump

@@ -268,8 +268,9 @@ class Simulator:
         held = times // (FLAT * step) * (FLAT * step)
         base = np.where(draw(4, held) < flaws.flat, held, times)
         digits, value = signal(self.settings.kind, sensor.series.parameter, sensor.city, sensor.key, base)
-        value += np.where(draw(5) < flaws.spikes, 5 * np.abs(value) + 50, 0.0)
-        first = np.where(draw(6) < flaws.sentinels, SENTINEL, value)
+        value += (draw(5) < flaws.spikes) * (5 * np.abs(value) + 50)
+        first = value.copy()
+        first[draw(6) < flaws.sentinels] = SENTINEL
         revised_at = shown + (step * (1 + (LATEST_REVISED - 1) * draw(8))).astype(np.int64)
         revised = (draw(7) < flaws.revised) & (revised_at <= now)
         # At least one unit of the last digit, so that a revision is always another value.
