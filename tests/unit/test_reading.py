@@ -159,7 +159,7 @@ def test_many_partitions_failing_alike_are_an_outage() -> None:
     assert reader.down is not None
     assert "failed alike" in reader.down
     # At the worst two partitions are probed to the end before a third one fails.
-    assert len(source.asked) <= 2 * (MAX_FAILED_PROBES + 1) + 4
+    assert len(source.asked) <= 2 * (MAX_FAILED_PROBES + 2) + 8
     assert not any(h.isolated for p in pieces for h in p.progress.holes)
 
 
