@@ -1,0 +1,20 @@
+"""`loader schema`: the JSON Schema of the configuration."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(short_help="Print the JSON Schema of config.yaml.")
+def command() -> None:
+    """Print the JSON Schema of config.yaml, for editors that check it while you type.
+
+    The first line of config.yaml names the file that they look for:
+
+        loader schema > config.schema.json
+    """
+    from loader import config, wiring
+
+    click.echo(json.dumps(config.schema(wiring.TYPES), indent=2, ensure_ascii=False))

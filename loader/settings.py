@@ -1,0 +1,305 @@
+"""The models of the configuration, with their defaults. Each adapter adds its own beside itself,
+as a subclass of `SourceSettings`.
+
+Every field has a description: the editor's schema and the manual show it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import core_schema
+
+from loader.durations import MINUTE, Duration, Initial, micros
+from loader.readings import DAY, HOUR
+
+if TYPE_CHECKING:
+    from loader.quality.score import Weights
+
+STORE_SCHEMES = ("sqlite", "postgresql", "postgres")
+DEFAULT_STORE = "sqlite:///state/loader.db"
+
+
+class Settings(BaseModel):
+    """A block of the configuration: frozen, without unknown keys, without NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StoreURL:
+    """The address of the store. `raw` is for connecting; everything else hides the password."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: str) -> None:
+        scheme, separator, rest = raw.partition("://")
+        if not separator or scheme not in STORE_SCHEMES or not rest.strip("/"):
+            raise ValueError(
+                "must be sqlite:///path/to/file.db or postgresql://user:password@host:5432/database"
+            )
+        self._raw = raw
+
+    @property
+    def raw(self) -> str:
+        """The whole URL, password included. Never log it."""
+        return self._raw
+
+    @property
+    def scheme(self) -> str:
+        return self._raw.partition("://")[0]
+
+    @property
+    def shown(self) -> str:
+        """For people: `***` stands for every password."""
+        scheme, _, rest = self._raw.partition("://")
+        # An unescaped @ or / in a password must not show a part of it, so the last @ counts.
+        user, at, host = rest.rpartition("@")
+        if at and ":" in user:
+            user = user.partition(":")[0] + ":***"
+        return f"{scheme}://{user}{at}" + re.sub(r"(?i)((?:ssl)?password=)[^&]*", r"\1***", host)
+
+    def secrets(self) -> list[str]:
+        """The passwords in it, as written and decoded."""
+        rest = self._raw.partition("://")[2]
+        user, at, _ = rest.rpartition("@")
+        found = [user.partition(":")[2]] if at else []
+        found += re.findall(r"(?i)(?:ssl)?password=([^&]*)", rest)
+        return [text for one in found for text in {one, unquote(one)} if text]
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def __repr__(self) -> str:
+        return f"StoreURL({self.shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoreURL) and other._raw == self._raw
+
+    def __hash__(self) -> int:
+        return hash(self._raw)
+
+    @classmethod
+    def parse(cls, value: Any) -> StoreURL:
+        if isinstance(value, StoreURL):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("must be text, such as sqlite:///state/loader.db")
+        return cls(value.strip())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^({'|'.join(STORE_SCHEMES)})://."}
+
+
+class Lookback(Settings):
+    """How far behind its newest reading a partition is read again, because data comes late."""
+
+    min: Duration = Field(2 * HOUR, description="read back at least this far, every run")
+    max: Duration = Field(
+        3 * DAY, description="and at most this far; it is used until 200 late readings were seen"
+    )
+    sweep: Duration = Field(6 * HOUR, description="read back to `max` this often; 0s = every run")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError("min is longer than max; make min shorter or max longer")
+        return self
+
+
+class Holes(Settings):
+    """How often a window that could not be read is tried again."""
+
+    pause: Annotated[Duration, Field(gt=0)] = Field(
+        15 * MINUTE, description="wait before the second try; the pause doubles with each"
+    )
+    max_pause: Annotated[Duration, Field(gt=0)] = Field(DAY, description="the longest pause")
+    tries: int = Field(12, ge=1, le=1000, description="then the hole is given up, and still listed")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.pause > self.max_pause:
+            raise ValueError("pause is longer than max_pause; make pause shorter or max_pause longer")
+        return self
+
+
+class SourceSettings(Settings):
+    """What every source has; an adapter's settings subclass it and narrow `type`."""
+
+    type: str = Field(description="which kind of source this is")
+    enabled: bool = Field(True, description="false leaves the source out of runs; its rows stay")
+    initial: Initial = Field(
+        Initial(ago=7 * DAY), description="how far back the first run goes; a date serves too"
+    )
+    lookback: Lookback = Field(default_factory=Lookback, description="how far back later runs read again")
+    holes: Holes = Field(default_factory=Holes, description="how failed windows are tried again")
+    concurrency: int = Field(4, ge=1, le=64, description="partitions read at the same time")
+
+    def unusable(self) -> str | None:
+        """Why the source cannot run yet, in one line that says what to do; None when it can.
+        Such a source is skipped with that line; it is no error."""
+        return None
+
+    def request_limits(self) -> Mapping[int, int]:
+        """Requests allowed (value) in so many seconds (key); empty where there is no limit."""
+        return {}
+
+
+Span = tuple[float, float]
+
+
+class ParameterRule(Settings):
+    """What is expected of one parameter. Where `range` and `ranges` are both given, the range of
+    the reading's own unit counts."""
+
+    range: Span | None = Field(
+        None, description="[lowest, highest] in any unit; a value outside fails, the bounds pass"
+    )
+    ranges: dict[str, Span] = Field(
+        default_factory=dict, description="[lowest, highest] by unit, for a parameter that comes in several"
+    )
+    unit: str | None = Field(None, description="the unit to come in; readings in another are suspect")
+    sentinels: tuple[float, ...] | None = Field(
+        None, description="this parameter's codes for no value, instead of quality.sentinels"
+    )
+
+    @field_validator("range", "ranges")
+    @classmethod
+    def _ascending(cls, value: Any) -> Any:
+        for low, high in value.values() if isinstance(value, dict) else [value] if value else []:
+            if low > high:
+                raise ValueError(f"has its lowest above its highest; write [{high:g}, {low:g}]")
+        return value
+
+
+def _gas(ppm: Span, micrograms: Span) -> ParameterRule:
+    """A gas, whose values come as a share of volume or as mass per volume."""
+    return ParameterRule(
+        ranges={
+            "ppm": ppm,
+            "ppb": (ppm[0] * 1000, ppm[1] * 1000),
+            "µg/m³": micrograms,
+            "mg/m³": (micrograms[0] / 1000, micrograms[1] / 1000),
+        }
+    )
+
+
+PARAMETERS: dict[str, ParameterRule] = {
+    "pm25": ParameterRule(range=(0, 1000)),
+    "pm10": ParameterRule(range=(0, 10000)),
+    "pm1": ParameterRule(range=(0, 1000)),
+    "o3": _gas((-0.005, 0.6), (-10, 1200)),
+    "no2": _gas((-0.005, 2), (-10, 4000)),
+    "so2": _gas((-0.004, 3), (-10, 8000)),
+    "co": _gas((-0.4, 100), (-500, 120000)),
+    "temperature": ParameterRule(ranges={"c": (-100, 150), "f": (-148, 302)}, sentinels=(-999, -9999)),
+    "relativehumidity": ParameterRule(range=(0, 105)),
+    "pressure": ParameterRule(ranges={"hpa": (300, 1100), "mb": (300, 1100), "bar": (0, 1000)}),
+}
+"""The rules that hold unless configured otherwise. Wide on purpose: they catch instruments that
+are broken, not air that is bad. Where each bound comes from stands in docs/configuration.md."""
+
+
+class ScoreWeights(Settings):
+    """How much each component counts in the score; only their proportions matter."""
+
+    completeness: float = Field(0.35, ge=0, description="readings that came, of those that were due")
+    validity: float = Field(0.30, ge=0, description="readings that no check objects to")
+    timeliness: float = Field(0.15, ge=0, description="readings that were not late")
+    uniqueness: float = Field(0.10, ge=0, description="records that came once within one read")
+    consistency: float = Field(0.10, ge=0, description="records in the unit that was expected")
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not any(getattr(self, name) for name in type(self).model_fields):
+            raise ValueError("are all 0; give at least one component a weight")
+        return self
+
+    def as_weights(self) -> Weights:
+        """The same, as the score takes them."""
+        from loader.quality.score import Weights
+
+        return Weights(**self.model_dump())
+
+
+class QualitySettings(Settings):
+    """Which readings are believed."""
+
+    parameters: dict[str, ParameterRule] = Field(
+        default_factory=lambda: dict(PARAMETERS),
+        validate_default=True,
+        description="what is expected of a parameter; what is not named keeps its default",
+    )
+    sentinels: tuple[float, ...] = Field(
+        (-99, -999, -9999), description="values that stand for no value, in every parameter"
+    )
+    future: Duration = Field(
+        5 * MINUTE, description="a reading stamped further ahead of the clock is quarantined"
+    )
+    earliest: date = Field(date(1990, 1, 1), description="a reading stamped before this day is quarantined")
+    weights: ScoreWeights = Field(
+        default_factory=ScoreWeights, description="what the components of the score count"
+    )
+
+    @field_validator("parameters")
+    @classmethod
+    def _over_defaults(cls, given: dict[str, ParameterRule]) -> dict[str, ParameterRule]:
+        """A rule keeps what it does not name from the shipped one; a new range replaces all
+        shipped ranges, since it was written by somebody who knows the unit."""
+        merged = dict(PARAMETERS)
+        for name, rule in given.items():
+            named = {key: getattr(rule, key) for key in rule.model_fields_set}
+            if named.keys() & {"range", "ranges"}:
+                named = {"range": rule.range, "ranges": rule.ranges} | named
+            merged[name] = PARAMETERS[name].model_copy(update=named) if name in PARAMETERS else rule
+        return merged
+
+    @property
+    def earliest_us(self) -> int:
+        """`earliest`, 00:00 UTC, in microseconds."""
+        return micros(self.earliest)
+
+
+class LogFile(Settings):
+    """A log file that is rotated by size."""
+
+    path: Path = Field(description="where it is written, relative to the current folder")
+    max_bytes: int = Field(10_000_000, ge=10_000, description="begin a new file at this size")
+    backups: int = Field(5, ge=1, le=1000, description="old files kept")
+
+
+class LogSettings(Settings):
+    """What is logged, on stderr and in a file."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least that is logged"
+    )
+    format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: text on a terminal, JSON elsewhere and in the file"
+    )
+    file: LogFile | None = Field(None, description="log into a file as well")
+
+
+class Config(Settings):
+    """The whole configuration."""
+
+    store: StoreURL = Field(
+        StoreURL(DEFAULT_STORE), description="where readings go; left out, DATABASE_URL sets it"
+    )
+    sources: dict[str, SourceSettings] = Field(description="where readings come from, by a name you choose")
+    quality: QualitySettings = Field(
+        default_factory=QualitySettings, description="which readings are believed"
+    )
+    log: LogSettings = Field(default_factory=LogSettings, description="what is logged")
