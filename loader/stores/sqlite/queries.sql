@@ -1,0 +1,252 @@
+-- What the store runs, by name. `?` are parameters; lists travel as one JSON array; {braces} are filled
+-- once, at import, with the names of the count columns.
+
+-- name: find_batch
+SELECT {counts} FROM batch WHERE run_id = ? AND seq = ?;
+
+-- name: add_batch
+INSERT INTO batch (run_id, seq, read_at, committed_at, {counts}) VALUES (?, ?, ?, ?, {marks});
+
+-- name: sum_batches
+SELECT {sums} FROM batch WHERE run_id = ?;
+
+-- name: put_counts
+UPDATE run SET {counts} WHERE id = ?;
+
+-- name: find_series
+SELECT id FROM series WHERE source = ? AND sensor = ? AND parameter = ? AND unit = ?;
+
+-- name: add_series
+INSERT INTO series (source, sensor, parameter, unit, partition, station, name, timezone, cadence_s, replaces)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: describe_series
+INSERT INTO series (source, sensor, parameter, unit, partition, station, name, timezone, cadence_s, replaces)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (source, sensor, parameter, unit) DO UPDATE SET
+    partition = excluded.partition, station = excluded.station, name = excluded.name,
+    timezone = excluded.timezone, cadence_s = excluded.cadence_s, replaces = excluded.replaces;
+
+-- name: list_partition
+INSERT INTO partition (source, partition, station, discovered_at, listed_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (source, partition) DO UPDATE SET station = excluded.station, listed_at = excluded.listed_at;
+
+-- name: add_partition
+INSERT INTO partition (source, partition, station, discovered_at, listed_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (source, partition) DO NOTHING;
+
+-- name: partition_series
+SELECT id FROM series WHERE source = ? AND partition = ?;
+
+-- name: stored_values
+SELECT time, value FROM reading WHERE series_id = ? AND time >= ? AND time <= ? ORDER BY time;
+
+-- name: count_stored
+SELECT count(*) FROM reading WHERE series_id = ? AND time > ? AND time <= ?;
+
+-- name: revise_reading
+UPDATE reading SET value = ?, flag = ?, tests = ?, run_id = ? WHERE series_id = ? AND time = ?;
+
+-- name: add_revision
+INSERT INTO revision (series_id, time, old_value, new_value, run_id) VALUES (?, ?, ?, ?, ?);
+
+-- name: stretch_series
+UPDATE series
+SET first_time = min(coalesce(first_time, ?1), ?1), last_time = max(coalesce(last_time, ?2), ?2)
+WHERE id = ?3;
+
+-- name: find_lateness
+SELECT histogram FROM lateness WHERE source = ? AND series_id = ?;
+
+-- name: put_lateness
+INSERT INTO lateness (source, series_id, histogram) VALUES (?, ?, ?)
+ON CONFLICT (source, series_id) DO UPDATE SET histogram = excluded.histogram;
+
+-- name: place_before
+SELECT from_time, latitude, longitude FROM place
+WHERE series_id = ? AND from_time <= ? ORDER BY from_time DESC LIMIT 1;
+
+-- name: place_after
+SELECT from_time, latitude, longitude FROM place
+WHERE series_id = ? AND from_time > ? ORDER BY from_time LIMIT 1;
+
+-- name: put_place
+INSERT INTO place (series_id, from_time, latitude, longitude) VALUES (?, ?, ?, ?)
+ON CONFLICT (series_id, from_time) DO UPDATE SET latitude = excluded.latitude, longitude = excluded.longitude;
+
+-- name: drop_place
+DELETE FROM place WHERE series_id = ? AND from_time = ?;
+
+-- name: put_quarantine
+INSERT INTO quarantine (source, partition, digest, rule, reason, payload, time, first_run, last_seen)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (source, partition, digest) DO UPDATE SET
+    rule = excluded.rule, reason = excluded.reason, time = excluded.time,
+    last_seen = max(last_seen, excluded.last_seen), count = count + 1, replayed_by = NULL;
+
+-- name: mark_replayed
+UPDATE quarantine SET replayed_by = ? WHERE source = ? AND digest = ?;
+
+-- name: drop_quarantined
+DELETE FROM quarantine WHERE source = ? AND digest = ?;
+
+-- name: coverage_of
+SELECT from_time, to_time FROM coverage WHERE source = ? AND partition = ? ORDER BY from_time;
+
+-- name: drop_coverage
+DELETE FROM coverage WHERE source = ? AND partition = ? AND from_time = ?;
+
+-- name: add_coverage
+INSERT INTO coverage (source, partition, from_time, to_time) VALUES (?, ?, ?, ?);
+
+-- name: holes_of
+SELECT from_time, to_time, cause, tries, next_try, isolated FROM hole
+WHERE source = ? AND partition = ? ORDER BY from_time;
+
+-- name: drop_holes
+DELETE FROM hole WHERE source = ? AND partition = ?;
+
+-- name: add_hole
+INSERT INTO hole (source, partition, from_time, to_time, cause, tries, next_try, isolated)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: raise_watermark
+UPDATE partition SET watermark = max(coalesce(watermark, ?1), ?1) WHERE source = ?2 AND partition = ?3;
+
+-- name: set_watermark
+UPDATE partition SET watermark = ? WHERE source = ? AND partition = ?;
+
+-- name: set_swept
+UPDATE partition SET swept_at = ? WHERE source = ? AND partition = ?;
+
+-- name: task_succeeded
+UPDATE partition SET failures = 0, last_error = NULL WHERE source = ? AND partition = ?;
+
+-- name: task_failed
+UPDATE partition SET failures = failures + 1, last_error = ? WHERE source = ? AND partition = ?;
+
+-- name: begin_run
+INSERT INTO run (source, "trigger", started) VALUES (?, ?, ?);
+
+-- name: skipped_run
+INSERT INTO run (source, "trigger", started, finished, outcome, error) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: unfinished_runs
+SELECT id FROM run WHERE source = ? AND finished IS NULL;
+
+-- name: last_commit
+SELECT max(committed_at) FROM batch WHERE run_id = ?;
+
+-- name: end_run
+UPDATE run
+SET finished = max(started, ?), outcome = ?, partitions_ok = ?, partitions_failed = ?,
+    slowest_request_s = ?, quality = ?, error = ?
+WHERE id = ? AND source = ?;
+
+-- name: partition_names
+SELECT partition FROM partition WHERE source = ? ORDER BY partition;
+
+-- name: partition_rows
+SELECT partition, station, discovered_at, listed_at, watermark, swept_at, expired_to, failures, last_error
+FROM partition WHERE source = ? ORDER BY partition;
+
+-- name: source_series
+SELECT partition, sensor, parameter, unit, station, partition, name, timezone, cadence_s, replaces
+FROM series WHERE source = ? ORDER BY id;
+
+-- name: source_coverage
+SELECT partition, from_time, to_time FROM coverage WHERE source = ? ORDER BY partition, from_time;
+
+-- name: source_holes
+SELECT partition, from_time, to_time, cause, tries, next_try, isolated FROM hole
+WHERE source = ? ORDER BY partition, from_time;
+
+-- name: source_lateness
+SELECT s.partition, l.histogram FROM lateness AS l JOIN series AS s ON s.id = l.series_id WHERE l.source = ?;
+
+-- name: sources
+SELECT source FROM partition UNION SELECT source FROM run ORDER BY source;
+
+-- name: runs
+SELECT id, source, "trigger", started, finished, outcome, partitions_ok, partitions_failed,
+    slowest_request_s, quality, error, {counts}
+FROM run WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2;
+
+-- name: all_series
+SELECT s.id, s.source, s.first_time, s.last_time, p.latitude, p.longitude,
+    s.sensor, s.parameter, s.unit, s.station, s.partition, s.name, s.timezone, s.cadence_s, s.replaces
+FROM series AS s
+LEFT JOIN place AS p
+    ON p.series_id = s.id AND p.from_time = (SELECT max(q.from_time) FROM place AS q WHERE q.series_id = s.id)
+WHERE ?1 IS NULL OR s.source = ?1
+ORDER BY s.id;
+
+-- name: scan
+SELECT time, value, flag, tests FROM reading
+WHERE series_id = ? AND time > ? AND time <= ? ORDER BY time LIMIT ?;
+
+-- name: places
+SELECT series_id, from_time, latitude, longitude FROM place
+WHERE series_id IN (SELECT value FROM json_each(?)) ORDER BY series_id, from_time;
+
+-- name: quarantined
+SELECT source, partition, rule, digest, reason, payload, time, first_run, last_seen, count, replayed_by
+FROM quarantine WHERE ?1 IS NULL OR source = ?1 ORDER BY last_seen DESC, rowid DESC LIMIT ?2;
+
+-- name: forget_coverage
+DELETE FROM coverage WHERE (source, partition, from_time) IN (
+    SELECT source, partition, from_time FROM coverage WHERE source = ? LIMIT ?);
+
+-- name: forget_hole
+DELETE FROM hole WHERE (source, partition, from_time) IN (
+    SELECT source, partition, from_time FROM hole WHERE source = ? LIMIT ?);
+
+-- name: forget_partition
+DELETE FROM partition WHERE (source, partition) IN (
+    SELECT source, partition FROM partition WHERE source = ? LIMIT ?);
+
+-- name: forget_reading
+DELETE FROM reading WHERE series_id = ?1 AND time <= coalesce(
+    (SELECT time FROM reading WHERE series_id = ?1 ORDER BY time LIMIT 1 OFFSET ?2 - 1), 9223372036854775807);
+
+-- name: forget_revision
+DELETE FROM revision WHERE rowid IN (SELECT rowid FROM revision WHERE series_id = ? LIMIT ?);
+
+-- name: forget_place
+DELETE FROM place WHERE (series_id, from_time) IN (
+    SELECT series_id, from_time FROM place WHERE series_id = ? LIMIT ?);
+
+-- name: forget_lateness
+DELETE FROM lateness WHERE (source, series_id) IN (
+    SELECT source, series_id FROM lateness WHERE source = ? LIMIT ?);
+
+-- name: forget_quarantine
+DELETE FROM quarantine WHERE rowid IN (SELECT rowid FROM quarantine WHERE source = ? LIMIT ?);
+
+-- name: forget_series
+DELETE FROM series WHERE id IN (SELECT id FROM series WHERE source = ? LIMIT ?);
+
+-- name: forget_batch
+DELETE FROM batch WHERE (run_id, seq) IN (
+    SELECT b.run_id, b.seq FROM run AS r JOIN batch AS b ON b.run_id = r.id WHERE r.source = ? LIMIT ?);
+
+-- name: forget_run
+DELETE FROM run WHERE id IN (SELECT id FROM run WHERE source = ? LIMIT ?);
+
+-- name: source_series_ids
+SELECT id FROM series WHERE source = ? ORDER BY id;
+
+-- name: find_budget
+SELECT window_s, window_start, used, blocked_until FROM budget WHERE key = ?;
+
+-- name: put_budget
+INSERT INTO budget (key, window_s, window_start, used) VALUES (?, ?, ?, ?)
+ON CONFLICT (key, window_s) DO UPDATE SET window_start = excluded.window_start, used = excluded.used;
+
+-- name: give_back
+UPDATE budget SET used = max(0, used - ?1)
+WHERE key = ?2 AND window_start <= ?3 AND ?3 < window_start + window_s * 1000000;
+
+-- name: block
+INSERT INTO budget (key, window_s, window_start, used, blocked_until) VALUES (?, 0, 0, 0, ?)
+ON CONFLICT (key, window_s) DO UPDATE SET blocked_until = max(coalesce(blocked_until, 0), excluded.blocked_until);

@@ -1,0 +1,170 @@
+"""What may be asked of the store: each answer is one snapshot, on a connection that cannot write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from loader import lateness
+from loader.readings import (
+    COUNT_NAMES,
+    Counts,
+    Hole,
+    Outcome,
+    PartitionState,
+    Quarantined,
+    Readings,
+    RunReport,
+    Series,
+    StoredSeries,
+    Window,
+)
+from loader.stores.sqlite import ledger_rows, schema
+from loader.stores.sqlite.database import SQL, Database
+
+CHUNK = 50_000
+"""Rows in a chunk of a scan."""
+
+_RUNS = SQL["runs"].format(counts=", ".join(COUNT_NAMES))
+
+
+class SQLiteReports:
+    """Questions; callable from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def sources(self) -> list[str]:
+        with self._database.reading() as connection:
+            return [source for (source,) in connection.execute(SQL["sources"])]
+
+    def runs(self, source: str | None, limit: int) -> list[RunReport]:
+        with self._database.reading() as connection:
+            return [_run(row) for row in connection.execute(_RUNS, (source, limit))]
+
+    def series(self, source: str | None) -> list[StoredSeries]:
+        with self._database.reading() as connection:
+            rows = connection.execute(SQL["all_series"], (source,)).fetchall()
+        return [
+            StoredSeries(number, of, Series(*described), first, last, latitude, longitude)
+            for number, of, first, last, latitude, longitude, *described in rows
+        ]
+
+    def partitions(self, source: str) -> list[PartitionState]:
+        with self._database.reading() as connection:
+            return _partitions(connection, source)
+
+    def scan(self, series_ids: Sequence[int], window: Window) -> Iterator[Readings]:
+        parts: list[Readings] = []
+        gathered = 0
+        for series_id in sorted({int(i) for i in series_ids}):
+            after = window.start
+            while True:
+                # A query a chunk, not a cursor: a reader that dawdles must not keep the log growing.
+                wanted = CHUNK - gathered
+                with self._database.reading() as connection:
+                    rows = connection.execute(
+                        SQL["scan"], (series_id, after, window.end, wanted)
+                    ).fetchall()
+                if rows:
+                    parts.append(_columns(series_id, rows))
+                    gathered += len(rows)
+                    after = rows[-1][0]
+                if gathered < CHUNK:
+                    break
+                yield Readings.concat(parts)
+                parts, gathered = [], 0
+        if parts:
+            yield Readings.concat(parts)
+
+    def places(self, series_ids: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:
+        found: dict[int, list[tuple[int, float, float]]] = {int(i): [] for i in series_ids}
+        with self._database.reading() as connection:
+            for series_id, *place in connection.execute(SQL["places"], (json.dumps(sorted(found)),)):
+                found[series_id].append((place[0], place[1], place[2]))
+        return found
+
+    def quarantined(self, source: str | None, limit: int) -> list[Quarantined]:
+        with self._database.reading() as connection:
+            return [Quarantined(*row) for row in connection.execute(SQL["quarantined"], (source, limit))]
+
+    def facts(self) -> dict[str, str]:
+        path = self._database.path
+        with self._database.reading() as connection:
+            number = schema.version(connection)
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        return {
+            "product": f"SQLite {sqlite3.sqlite_version}",
+            "schema": str(number),
+            "file": str(path),
+            "size": f"{pages * page_size / 1e6:.1f} MB",
+            "free": f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB",
+        }
+
+
+def _run(row: tuple[Any, ...]) -> RunReport:
+    number, source, trigger, started, finished, outcome, ok, failed, slowest, quality, error, *counts = row
+    return RunReport(
+        id=number,
+        source=source,
+        trigger=trigger,
+        started=started,
+        finished=finished,
+        outcome=None if outcome is None else Outcome(outcome),
+        counts=Counts(*counts),
+        partitions_ok=ok,
+        partitions_failed=failed,
+        slowest_request_s=slowest,
+        quality=quality,
+        error=error,
+    )
+
+
+def _columns(series_id: int, rows: list[tuple[int, float | None, int, int]]) -> Readings:
+    time, value, flag, tests = zip(*rows, strict=True)
+    return Readings.of(
+        np.full(len(rows), series_id, np.int32), time, np.array(value, np.float64), flag=flag, tests=tests
+    )
+
+
+def _partitions(connection: sqlite3.Connection, source: str) -> list[PartitionState]:
+    series: dict[str, list[Series]] = defaultdict(list)
+    for partition, *described in connection.execute(SQL["source_series"], (source,)):
+        series[partition].append(Series(*described))
+    coverage: dict[str, list[Window]] = defaultdict(list)
+    for partition, start, end in connection.execute(SQL["source_coverage"], (source,)):
+        coverage[partition].append(Window(start, end))
+    holes: dict[str, list[Hole]] = defaultdict(list)
+    for partition, *hole in connection.execute(SQL["source_holes"], (source,)):
+        holes[partition].append(ledger_rows.hole(hole))
+    delays: dict[str, list[list[int]]] = defaultdict(list)
+    for partition, histogram in connection.execute(SQL["source_lateness"], (source,)):
+        delays[partition].append(json.loads(histogram))
+    states = []
+    for row in connection.execute(SQL["partition_rows"], (source,)):
+        name, station, discovered_at, listed_at, watermark, swept_at, expired_to, failures, last_error = row
+        states.append(
+            PartitionState(
+                name=name,
+                station=station,
+                discovered_at=discovered_at,
+                listed_at=listed_at,
+                series=tuple(series[name]),
+                watermark=watermark,
+                swept_at=swept_at,
+                expired_to=expired_to,
+                failures=failures,
+                last_error=last_error,
+                coverage=tuple(coverage[name]),
+                holes=tuple(holes[name]),
+                delays=lateness.add(delays[name]) if name in delays else (),
+            )
+        )
+    return states
