@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
-import structlog
 
 from loader import lateness, planner
 from loader.batches import Gathering
@@ -22,6 +21,7 @@ from loader.errors import (
     StoreUnavailable,
     UsageError,
 )
+from loader.log import get_logger
 from loader.planner import Ledger, Policy
 from loader.quality.score import Weights, score
 from loader.reading import Reader
@@ -111,7 +111,7 @@ class Pipeline:
         if order.dry_run:
             return self._dry_run(order, started)
         lease = self._lease(order, started)
-        log = structlog.get_logger().bind(source=name)
+        log = get_logger(source=name)
         try:
             run_id = self.store.begin_run(lease, order.trigger, started)
             log.debug("run.begin", run_id=run_id)
@@ -168,7 +168,7 @@ class Pipeline:
 
     def _survey(self, known: Sequence[PartitionState], now: int) -> Survey:
         survey = self.source.survey(known, now)
-        structlog.get_logger().debug(
+        get_logger().debug(
             "survey", source=self.source.name, partitions=len(survey.partitions), listed=len(survey.listed)
         )
         for station, reason in survey.failed.items():
@@ -253,7 +253,7 @@ class Pipeline:
             replay=replay,
         )
         tally.seq += 1
-        log = structlog.get_logger().bind(source=self.source.name, run_id=run_id, seq=batch.seq)
+        log = get_logger(source=self.source.name, run_id=run_id, seq=batch.seq)
         log.debug("commit.begin", readings=len(batch.readings))
         done = self._patiently(lambda: self.store.commit(lease, batch, self.check))
         tally.counts += done.counts

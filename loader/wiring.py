@@ -97,12 +97,10 @@ def build_source(config: Config, name: str, journal: Journal, stop: threading.Ev
 def build_check(config: Config) -> Checker:
     """The checks that every reading goes through."""
     quality = config.quality
-    parameters = {
-        name: Rule(
-            *(rule.range or (None, None)), unit=rule.unit, ranges=rule.ranges, sentinels=rule.sentinels
-        )
-        for name, rule in quality.parameters.items()
-    }
+    parameters = {}
+    for name, rule in quality.parameters.items():
+        low, high = rule.range or (None, None)
+        parameters[name] = Rule(low, high, unit=rule.unit, ranges=rule.ranges, sentinels=rule.sentinels)
     return checker(Rules(parameters, tuple(quality.sentinels)))
 
 

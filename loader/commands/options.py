@@ -44,7 +44,7 @@ def log_level_option(command: F) -> F:
 def moment(text: str, *, now: int | None = None) -> int:
     """A time on the command line, in microseconds UTC: ISO 8601 (naive = UTC), or a duration
     back from now such as 7d. Raises UsageError."""
-    from loader.config import parse_duration, parse_time
+    from loader.durations import parse_duration, parse_time
     from loader.wiring import now as clock
 
     at = clock() if now is None else now

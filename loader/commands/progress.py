@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import structlog
-
 from loader.contracts import Usage
+from loader.log import get_logger
 from loader.readings import Counts, Task, Window
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Lines(_Watching):
 
     def __init__(self, paces: Mapping[str, float]) -> None:
         super().__init__(paces)
-        self._log = structlog.get_logger()
+        self._log = get_logger()
         self._last = time.monotonic()
 
     def planned(self, source: str, tasks: Sequence[Task], requests: int) -> None:
