@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from loader.durations import format_duration, parse_duration
 
 _FIXED = {
     "int_type": "must be a whole number",
@@ -44,7 +47,7 @@ def unknown(word: str, known: Iterable[str], what: str) -> str:
     return f"is no known {what}; delete it, or use one of: {', '.join(listed)}"
 
 
-def explain(error: Mapping[str, Any], show_value: bool, is_duration: bool = False) -> str:
+def explain(error: Mapping[str, Any], show_value: bool) -> str:
     """One pydantic error (an item of `ValidationError.errors()`) in our words.
 
     `show_value` says whether the refused value may be repeated.
@@ -58,7 +61,7 @@ def explain(error: Mapping[str, Any], show_value: bool, is_duration: bool = Fals
             text += "; put it in quotes"
     elif kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        text = f"{words} {_bound(context[key], is_duration)}"
+        text = f"{words} {_bound(context[key], value)}"
     elif kind in ("too_long", "too_short"):
         least, most = context.get("min_length"), context.get("max_length")
         text = (
@@ -73,14 +76,15 @@ def explain(error: Mapping[str, Any], show_value: bool, is_duration: bool = Fals
     return text
 
 
-def _bound(value: Any, is_duration: bool) -> str:
-    if is_duration:
-        from loader.durations import format_duration
-
-        return format_duration(value)
-    return f"{value}"
+def _bound(bound: float, value: Any) -> str:
+    """A bound in the notation of the value that broke it."""
+    try:
+        parse_duration(value)
+        return format_duration(int(bound))
+    except (ValueError, AttributeError):
+        return f"{bound:g}" if abs(bound) < 1e6 else f"{bound}"
 
 
 def _own_words(message: str) -> str:
-    message = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    message = re.sub(r"^\w+ should ", "must ", message.removeprefix("Value error, "))
     return message[:1].lower() + message[1:]

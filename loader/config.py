@@ -113,15 +113,15 @@ class _Reading:
 
     def config(self, text: str) -> Config:
         root = parse(text, self.problems)
-        self.problems.check()
-        data: dict[str, Any] = {}
-        if isinstance(root, Block):
-            data = self._block(root, (), Config)
-        elif not (root is None or (isinstance(root, Scalar) and root.plain and not root.text)):
+        if root is None:
+            self.problems.check()
+        elif not isinstance(root, Block):
             self.problems.add(
                 root.mark, (), "must hold keys, such as sources:; `loader init` writes an example"
             )
-        if "store" not in data and ("store",) not in self.marks:
+            raise self.problems.error()
+        data = self._block(root, (), Config) if root else {}
+        if "store" not in data or ("store",) in self.empty:
             self._store_from_environment(data)
         config = self._validate(data)
         self.problems.check()
@@ -187,6 +187,7 @@ class _Reading:
             return
         if url is not None:
             data["store"] = url
+            self.marks["store",] = Mark(1, 1)
             self.filled["store",] = ("DATABASE_URL",)
 
     # From plain data to models
@@ -271,7 +272,8 @@ class _Reading:
             self.problems.add(mark, path, unset(self.filled[path][0]))
         else:
             own = self._holder(model, root, (*path, ""))
-            text = explain(error, path not in self.filled and not is_secret(own))
+            shown = path == whole and path not in self.filled and not is_secret(own)
+            text = explain(error, shown)
             if used := self.filled.get(path):
                 text += f" (its value comes from {' and '.join(used)})"
             self.problems.add(mark, path, text)

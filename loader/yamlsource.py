@@ -90,10 +90,14 @@ class Problems:
             where = f"{show(path)}: " if path else ""
             yield f"{self.file}:{mark.line}:{mark.column}: {where}{text}"
 
+    def error(self) -> ConfigError:
+        """All of them as one error, a line each, in the file's order."""
+        return ConfigError("\n".join(self.lines()))
+
     def check(self) -> None:
-        """Raise them all as one ConfigError, a line each, in the file's order."""
+        """Raise the error, if there is anything to tell."""
         if self.found:
-            raise ConfigError("\n".join(self.lines()))
+            raise self.error()
 
 
 def read_text(path: Path, largest: int = LARGEST) -> str:
@@ -236,12 +240,16 @@ class _Builder:
     def _key(self, node: Node, top: _Open) -> Scalar:
         if not isinstance(node, Scalar):
             self.problems.add(node.mark, top.path, "has a list or block as a key; a key is plain text")
-            return Scalar(node.mark, "?", False)
+            return Scalar(node.mark, "", False)
+        if not node.text:
+            self.problems.add(node.mark, top.path, "has a key without a name; name it")
         return node
 
     def _pair(self, key: Scalar, node: Node, top: _Open) -> None:
         assert isinstance(top.node, Block)  # noqa: S101 (only blocks have keys)
         path = (*top.path, key.text)
+        if not key.text:
+            return
         if key.plain and key.text == "<<":
             self.problems.add(key.mark, path, "YAML merge keys are not read; write the keys out instead")
         elif key.text in top.node.items:
