@@ -22,9 +22,6 @@ import numpy as np
 from loader.contracts import Checker
 from loader.readings import Bool, Check, Flag, Float64, Readings, Series, UInt8, UInt32
 
-DEFAULT_SENTINELS: tuple[float, ...] = (-999.0, -9999.0)
-"""Values that stand for "no value" unless configured otherwise."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -51,7 +48,7 @@ class Rules:
     """The rules by parameter name, and the sentinels of every parameter that has none of its own."""
 
     parameters: Mapping[str, Rule] = field(default_factory=dict)
-    sentinels: tuple[float, ...] = DEFAULT_SENTINELS
+    sentinels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

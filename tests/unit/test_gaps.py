@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,9 +49,8 @@ def test_a_gap_in_the_middle_and_at_both_ends() -> None:
 
 def test_one_and_a_half_cadences_are_no_gap_yet() -> None:
     """Stamps that wander are not gaps until a whole reading would fit between them."""
-    covered = {"coverage": [DAY_WINDOW]}
-    assert gaps.find(hours(1, 2.5, 3.5), 3600, between(0, 4), **covered) == []
-    found = gaps.find(hours(1, 2.51, 3.5), 3600, between(0, 4), **covered)
+    assert gaps.find(hours(1, 2.5, 3.5), 3600, between(0, 4), coverage=[DAY_WINDOW]) == []
+    found = gaps.find(hours(1, 2.51, 3.5), 3600, between(0, 4), coverage=[DAY_WINDOW])
     assert [(gap.missing, gap.window) for gap in found] == [(1, between(1, 2))]
 
 
@@ -126,6 +126,7 @@ def test_a_window_without_stamps_has_no_gaps(window: Window) -> None:
 
 def reference_cause(
     at: int,
+    *,
     coverage: list[Window],
     holes: list[Hole],
     rejected: set[int],
@@ -162,6 +163,7 @@ STEP = 10
     expired_to=st.none() | st.integers(0, 2500),
 )
 def test_gaps_and_readings_share_out_the_expected_stamps(
+    *,
     window: Window,
     phase: int,
     stored: set[int],
@@ -187,16 +189,25 @@ def test_gaps_and_readings_share_out_the_expected_stamps(
 
     absent = [t for t in grid if t not in set(inside)]
     reported = [(t, gap.cause) for gap in found for t in absent if gap.window.start < t <= gap.window.end]
-    assert reported == [
-        (t, reference_cause(t, coverage, holes, rejected, watermark, expired_to)) for t in absent
-    ]
+
+    def why(at: int) -> str:
+        return reference_cause(
+            at,
+            coverage=coverage,
+            holes=holes,
+            rejected=rejected,
+            watermark=watermark,
+            expired_to=expired_to,
+        )
+
+    assert reported == [(t, why(t)) for t in absent]
     assert sum(gap.missing for gap in found) == len(absent)
     for gap in found:
         assert gap.window
         assert gap.window.clip(window) == gap.window
         assert gap.missing == sum(gap.window.start < t <= gap.window.end for t in grid)
         assert not any(gap.window.start < t <= gap.window.end for t in inside)
-    for a, b in zip(found, found[1:], strict=False):
+    for a, b in pairwise(found):
         assert a.window.end <= b.window.start
         touching = a.window.end == b.window.start
         assert not (touching and a.cause == b.cause)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from loader.quality.checks import Rule, Rules, checker, plain_unit, same_unit, unit_expected
 from loader.readings import Check, Flag, Readings, Series
 
+CODES = (-999.0, -9999.0)
 ORACLE = Path(__file__).resolve().parents[2] / ".." / "shared" / "oracle"
 
 
@@ -59,11 +60,11 @@ def test_gross_range_fails_what_the_reference_fails(name: str, flag_column: str)
     for row in rows:
         low = float(row["fail_min"]) if row["fail_min"] else None
         high = float(row["fail_max"]) if row["fail_max"] else None
-        rules = Rules({"pm25": Rule(low, high)}, sentinels=())
+        rules = Rules({"pm25": Rule(low, high)})
         (flag,) = flags(rules, series(), number(row["value"]))
         expected = int(row[flag_column])
         # A configured range is the fail span; suspect spans are not configured here.
-        assert flag == {Flag.SUSPECT: Flag.GOOD}.get(expected, expected), row
+        assert flag == (Flag.GOOD if expected == Flag.SUSPECT else expected), row
         verdicts.add(flag)
     assert verdicts == {Flag.GOOD, Flag.FAIL, Flag.MISSING}
 
@@ -85,16 +86,17 @@ def test_a_range_may_have_one_side() -> None:
 def test_a_parameter_without_a_rule_is_not_evaluated() -> None:
     """Without a rule a value is flagged 2, but absent, sentinel and infinite ones are still seen."""
     values = (5.0, math.nan, -999.0, math.inf)
-    assert flags(Rules(), series(), *values) == [2, 9, 9, 4]
-    assert flags(Rules({"pm25": Rule()}), series(), *values) == [2, 9, 9, 4]
+    assert flags(Rules(sentinels=CODES), series(), *values) == [2, 9, 9, 4]
+    assert flags(Rules({"pm25": Rule()}, CODES), series(), *values) == [2, 9, 9, 4]
+    assert flags(Rules(), series(), *values) == [2, 9, 2, 4]
 
 
 def test_a_sentinel_is_missing_whatever_else_is_wrong() -> None:
     """Flag 9 wins over the range and the unit, whose bits are kept; NaN sets no sentinel bit."""
-    rules = Rules({"pm25": Rule(0, 1000, unit="ppm")})
+    rules = Rules({"pm25": Rule(0, 1000, unit="ppm")}, CODES)
     assert flags(rules, series(), -999.0, math.nan) == [9, 9]
     assert bits(rules, series(), -999.0, math.nan) == [Check.SENTINEL | Check.UNIT, Check.UNIT]
-    rules = Rules({"pm25": Rule(0, 1000)})
+    rules = Rules({"pm25": Rule(0, 1000)}, CODES)
     assert bits(rules, series(), -999.0, math.nan) == [Check.SENTINEL | Check.GROSS_RANGE, 0]
 
 
@@ -153,7 +155,7 @@ def test_the_sources_own_flag_is_kept_and_decides_nothing() -> None:
 def test_the_readings_handed_in_are_left_alone() -> None:
     """Checking changes none of its arguments, so that a repeated batch is checked alike."""
     readings = Readings.of([0, 0], [1, 2], [-999.0, 2000.0], tests=[1, 0])
-    check = checker(Rules({"pm25": Rule(0, 1000)}))
+    check = checker(Rules({"pm25": Rule(0, 1000)}, CODES))
     first = check([series()], readings)
     again = check([series()], readings)
     assert readings.tests.tolist() == [1, 0]
@@ -168,7 +170,8 @@ def test_the_readings_handed_in_are_left_alone() -> None:
 def test_nothing_gives_nothing(of: list[Series]) -> None:
     """No readings, with or without series, give empty flags and bits of the right types."""
     flag, tests = checker(Rules())(of, Readings.empty())
-    assert (len(flag), flag.dtype, len(tests), tests.dtype) == (0, np.uint8, 0, np.uint32)
+    assert (len(flag), len(tests)) == (0, 0)
+    assert (flag.dtype.name, tests.dtype.name) == ("uint8", "uint32")
 
 
 UNITS = ["ppm", "µg/m³", "ug/m3", "ppb"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from loader.config import Duration, SourceSettings
-from loader.readings import HOUR, SECOND
+from loader.config import Duration, Settings, SourceSettings
+from loader.readings import DAY, HOUR, SECOND
 
 SENTINEL = -999.0
 OUTAGE = 6
@@ -22,10 +22,14 @@ LATEST_REVISED = 24
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Flaws(BaseModel):
-    """What is wrong with the readings: the share of them that each flaw strikes, 0 to 1."""
+def _reasonable(cadence: int) -> int:
+    if not SECOND <= cadence <= DAY:
+        raise ValueError("must be between 1s and 1d")
+    return cadence
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Flaws(Settings):
+    """What is wrong with the readings: the share of them that each flaw strikes, 0 to 1."""
 
     gaps: Share = Field(0, description="never come, six in a row")
     late: Share = Field(0, description="show up one to eight cadences after their time")
@@ -44,7 +48,7 @@ class SimulatorSettings(SourceSettings):
     kind: Literal["air", "rig"] = Field("air", description="air: stations in cities; rig: test rigs")
     stations: int = Field(3, ge=1, le=10_000, description="how many stations")
     seed: int = Field(42, ge=0, lt=2**63, description="another seed, other readings")
-    cadence: Annotated[Duration, Field(ge=SECOND)] | None = Field(
+    cadence: Annotated[Duration, AfterValidator(_reasonable)] | None = Field(
         None, description="time between readings; air 1h, rig 6m unless given"
     )
     flaws: Flaws = Field(default_factory=Flaws, description="what is wrong with the readings")

@@ -46,7 +46,7 @@ UNITS = {
         "temperature": "c",
         "relativehumidity": "%",
     },
-    "rig": {"temperature": "c", "pressure": "bar", "uptime": "s"},
+    "rig": {"temperature": "c", "pressure": "hpa", "uptime": "s"},
 }
 """The parameters of each kind of station, with their units."""
 
@@ -76,10 +76,14 @@ def uniform(key: int, salt: int, counter: Int64) -> Float64:
     return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def signal(kind: str, parameter: str, city: City, key: int, time: Int64) -> tuple[int, Float64]:
-    """(digits after the point, values) at `time`, values not yet rounded. Hours are solar ones."""
+def signal(
+    kind: str, parameter: str, city: City, keys: tuple[int, int], time: Int64
+) -> tuple[int, Float64]:
+    """(digits after the point, values) at `time`, values not yet rounded. Hours are solar ones.
+    `keys` are the sensor's own and that of its station's weather."""
+    key, weather = keys
     noise = _bell(key, 100, time)
-    mood = _weather(key, 200, time)
+    mood = _weather(weather, 200, time)
     if kind == "rig":
         return _rig(parameter, key, time, noise, mood)
     local = time + int(city.longitude / 15 * HOUR)
@@ -109,7 +113,7 @@ def _rig(parameter: str, key: int, time: Int64, noise: Float64, mood: Float64) -
     load = 1 / (1 + np.exp(-2 * (hour - 6))) - 1 / (1 + np.exp(-2 * (hour - 22)))
     if parameter == "temperature":
         return 1, 22 + 41 * load + 2 * mood + 0.4 * noise
-    return 3, 1.013 + 4.2 * load + 0.05 * mood + 0.01 * noise
+    return 1, 1013 + 12 * load + 5 * mood + 0.2 * noise
 
 
 def _bell(key: int, salt: int, counter: Int64) -> Float64:
@@ -117,7 +121,8 @@ def _bell(key: int, salt: int, counter: Int64) -> Float64:
     total = np.full(len(counter), -2.0)
     for i in range(4):
         total += uniform(key, salt + i, counter)
-    return total * 3.0**0.5
+    total *= 3**0.5
+    return total
 
 
 def _weather(key: int, salt: int, time: Int64) -> Float64:

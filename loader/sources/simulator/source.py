@@ -66,11 +66,13 @@ class _Record(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Sensor:
-    """One sensor: its series, where it stands, and the key of all its random draws."""
+    """One sensor: its series, where it stands, and the keys of its random draws: those of its
+    own, and those of the weather that it shares with its station."""
 
     series: Series
     city: City
     key: int
+    weather: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +107,7 @@ class Simulator:
         }
 
     def _station(self, number: int) -> Iterator[_Sensor]:
-        city = CITIES[number % len(CITIES)]
+        city, weather = CITIES[number % len(CITIES)], key_of(self.settings.seed, number)
         station = f"{self.name}-{number + 1}"
         for ordinal, (parameter, unit) in enumerate(UNITS[self.settings.kind].items()):
             sensor = f"{station}/{parameter}"
@@ -119,7 +121,7 @@ class Simulator:
                 timezone=city.zone,
                 cadence_s=self.settings.step / SECOND,
             )
-            yield _Sensor(series, city, key_of(self.settings.seed, number, ordinal))
+            yield _Sensor(series, city, key_of(self.settings.seed, number, ordinal), weather)
 
     def survey(self, known: Sequence[PartitionState], now: int) -> Survey:
         """All sensors, each with the time of its newest reading. Described afresh are those that
@@ -174,13 +176,14 @@ class Simulator:
         try:
             record = msgspec.json.decode(payload, type=_Record)
             time = _parse(record.time)
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             return _rejected(partition.name, "schema", str(error), payload)
-        ahead = time - self.clock()
-        if ahead > self.future:
-            return _rejected(partition.name, "timestamp", _in_future(time), payload, time)
+        if time - self.clock() > self.future:
+            return _rejected(
+                partition.name, "timestamp", f"{record.time} lies in the future", payload, time
+            )
         if time < self.earliest:
-            reason = f"{_iso(time)} is before {_iso(self.earliest)}, the earliest time accepted"
+            reason = f"{record.time} is before {_iso(self.earliest)}, the earliest time accepted"
             return _rejected(partition.name, "timestamp", reason, payload, time)
         known = [*partition.series]
         if (sensor := self._sensors.get(partition.name)) is not None:
@@ -189,7 +192,7 @@ class Simulator:
             if series.key == (record.sensor, record.parameter, record.unit):
                 value = np.nan if record.value is None else record.value
                 return Page(Readings.of([0], [time], [value]), (series,), time, 1)
-        reason = f"the record is of {record.sensor!r} in {record.unit!r}, which {partition.name} has not"
+        reason = f"{record.sensor[:80]!r} in {record.unit[:20]!r} is not what {partition.name} reports"
         return _rejected(partition.name, "sensor", reason, payload, time)
 
     def truth(self, partition: str, window: Window, now: int) -> Readings:
@@ -267,16 +270,17 @@ class Simulator:
 
         held = times // (FLAT * step) * (FLAT * step)
         base = np.where(draw(4, held) < flaws.flat, held, times)
-        digits, value = signal(self.settings.kind, sensor.series.parameter, sensor.city, sensor.key, base)
+        parameter, keys = sensor.series.parameter, (sensor.key, sensor.weather)
+        digits, value = signal(self.settings.kind, parameter, sensor.city, keys, base)
         value += (draw(5) < flaws.spikes) * (5 * np.abs(value) + 50)
         first = value.copy()
         first[draw(6) < flaws.sentinels] = SENTINEL
         revised_at = shown + (step * (1 + (LATEST_REVISED - 1) * draw(8))).astype(np.int64)
         revised = (draw(7) < flaws.revised) & (revised_at <= now)
         # At least one unit of the last digit, so that a revision is always another value.
-        second = value + (1 + np.floor(20 * draw(9))) / 10**digits
+        second = value + (1 + np.floor(20 * draw(9))) / 10.0**digits
         wrong = draw(10) < flaws.clock_errors
-        value = np.round(np.where(revised & ~wrong, second, first), digits)
+        value = np.where(revised & ~wrong, second, first).round(digits)
         ahead = (DAY * np.floor(365.0 * (20 + 20 * draw(11)))).astype(np.int64)
         return _Rows(
             times[there],
@@ -288,16 +292,12 @@ class Simulator:
     def _reject(self, sensor: _Sensor, stamp: int, value: float) -> Reject:
         s = sensor.series
         payload = msgspec.json.encode(_Record(s.sensor, s.parameter, s.unit, _iso(stamp), value))
-        return Reject(s.partition, "timestamp", _in_future(stamp), payload, stamp)
+        return Reject(s.partition, "timestamp", f"{_iso(stamp)} lies in the future", payload, stamp)
 
 
 def _rejected(partition: str, rule: str, reason: str, payload: bytes, time: int | None = None) -> Page:
     reject = Reject(partition, rule, reason, payload, time)
     return Page(Readings.empty(), (), 0 if time is None else time, 1, (reject,))
-
-
-def _in_future(time: int) -> str:
-    return f"{_iso(time)} lies in the future"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -309,7 +309,10 @@ def _iso(time: int) -> str:
 
 def _parse(text: str) -> int:
     """Microseconds UTC of an ISO 8601 stamp with an offset; ValueError without one."""
-    at = datetime.fromisoformat(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"the time {text[:40]!r} is not ISO 8601") from None
     if at.tzinfo is None:
-        raise ValueError(f"the time {text!r} has no offset from UTC")
+        raise ValueError(f"the time {text[:40]!r} has no offset from UTC")
     return (at - _EPOCH) // timedelta(microseconds=1)
