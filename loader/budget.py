@@ -1,0 +1,194 @@
+"""The right to send requests: shared by threads, by processes and by sources that use one key,
+and kept in the journal, so that a restart does not begin a new allowance."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from loader.contracts import Clock, Journal
+from loader.errors import Interrupted
+from loader.readings import SECOND
+
+MINUTE_S, HOUR_S = 60, 3600
+RESERVE = 0.2
+"""The share of every limit that background work leaves for live runs."""
+LOOK_S = 5.0
+"""A waiting thread looks at the clock this often: another may have learned something."""
+SPREAD_S = 0.25
+"""Waiting threads and processes come back spread over this long."""
+
+
+def budget_key(base_url: str, secret: str) -> str:
+    """The name under which the requests of one key at one server are counted: a digest."""
+    return hashlib.sha256(f"{base_url.rstrip('/')}\n{secret}".encode()).hexdigest()[:32]
+
+
+class Unlimited:
+    """A budget for servers without limits; it only hears when to stop."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def acquire(self, background: bool = False) -> None:  # noqa: ARG002 - as contracts.Budget
+        """Return at once. Raises Interrupted when the process is asked to stop."""
+        if self._stop.is_set():
+            raise Interrupted("asked to stop before a request")
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Nothing to learn."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@dataclass(slots=True)
+class _Lot:
+    """Requests granted and not sent yet. `not_before`: when to ask for more."""
+
+    count: int = 0
+    taken_at: int = 0
+    not_before: int = 0
+
+
+class JournalBudget:
+    """A budget counted in the journal under `key`, taken from it in lots of `lot` requests.
+
+    `limits` maps a window in seconds to the requests it allows (60 -> 60, 3600 -> 2000).
+    Callable from any thread. What the server's headers say goes before what is configured:
+    fewer requests a minute than configured are kept to, and an exhausted window closes the key
+    for everybody.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        key: str,
+        limits: Mapping[int, int],
+        clock: Clock,
+        stop: threading.Event,
+        lot: int = 5,
+    ) -> None:
+        self._journal = journal
+        self._key = key
+        self._limits = {seconds: count for seconds, count in limits.items() if count > 0}
+        self._shortest = min(self._limits, default=MINUTE_S) * SECOND
+        self._clock = clock
+        self._stop = stop
+        self._lot = lot
+        self._lock = threading.Lock()
+        self._lots = {False: _Lot(), True: _Lot()}
+        self._blocked_until = 0
+
+    def acquire(self, background: bool = False) -> None:
+        """Return when one request may be sent; `background` leaves a fifth of the limits alone.
+        Raises Interrupted when the process is asked to stop meanwhile."""
+        while not self._stop.is_set():
+            come_again = self._try(background)
+            if come_again is None:
+                return
+            wait = min((come_again - self._clock()) / SECOND, LOOK_S)
+            self._stop.wait(max(wait, 0) + random.uniform(0, SPREAD_S))  # noqa: S311
+        raise Interrupted("asked to stop while waiting for the request limit")
+
+    def _try(self, background: bool) -> int | None:
+        """Take one request; None, or the time to come again."""
+        with self._lock:
+            now = self._clock()
+            if now < self._blocked_until:
+                return self._blocked_until
+            lot = self._lots[background]
+            if lot.count and now // self._shortest != lot.taken_at // self._shortest:
+                # Granted for a window that is over: sent now they would count twice.
+                self._return(lot)
+            if not lot.count:
+                if now < lot.not_before:
+                    return lot.not_before
+                reserve = RESERVE if background else 0.0
+                grant = self._journal.take(self._key, self._lot, self._limits, reserve, now)
+                lot.count, lot.taken_at = grant.count, now
+                if not grant.count:
+                    lot.not_before = grant.retry_at
+                    return lot.not_before
+            lot.count -= 1
+            return None
+
+    def _return(self, lot: _Lot) -> None:
+        count, lot.count = lot.count, 0
+        if count:
+            self._journal.give_back(self._key, count, lot.taken_at)
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Learn from `x-ratelimit-*`, `date` and `retry-after` of a response.
+
+        What a cache kept (`age`) describes another minute and is left alone.
+        """
+        if (_number(headers, "age") or 0) > 0 and status != 429:
+            return
+        remaining = _number(headers, "x-ratelimit-remaining")
+        limit = _number(headers, "x-ratelimit-limit")
+        reset = _number(headers, "x-ratelimit-reset")
+        if status != 429 and remaining is None:
+            return
+        with self._lock:
+            now = self._clock()
+            hourly = self._is_hourly(limit, reset)
+            if limit and not hourly and limit < self._limits.get(MINUTE_S, limit + 1):
+                self._limits[MINUTE_S] = limit
+            if status == 429 or (remaining is not None and remaining <= 0):
+                until = self._end(now, headers, reset, hourly, status)
+                if until > self._blocked_until:
+                    self._blocked_until = until
+                    self._journal.block(self._key, until)
+                for lot in self._lots.values():
+                    lot.count = 0
+            elif remaining is not None:
+                # Somebody else spends from the same key: what is left is not ours to hold.
+                for lot in self._lots.values():
+                    lot.count = min(lot.count, remaining)
+
+    def _is_hourly(self, limit: int | None, reset: int | None) -> bool:
+        if limit is not None and limit == self._limits.get(MINUTE_S):
+            return False
+        if limit is not None and limit == self._limits.get(HOUR_S):
+            return True
+        return reset is not None and reset > MINUTE_S
+
+    def _end(
+        self, now: int, headers: Mapping[str, str], reset: int | None, hourly: bool, status: int
+    ) -> int:
+        """When the exhausted window is over.
+
+        A minute's window is the server's calendar minute: its `reset` may claim more. Where that
+        turned out to be too early, `reset` is believed.
+        """
+        longest = HOUR_S if hourly else MINUTE_S
+        claimed = min(reset, longest) if reset is not None and reset >= 0 else longest
+        if hourly:
+            return now + claimed * SECOND
+        too_early = status == 429 and 0 <= now - self._blocked_until < 10 * SECOND and self._blocked_until > 0
+        minute_left = MINUTE_S - _server_seconds(now, headers) % MINUTE_S
+        return now + (claimed if too_early else min(claimed, minute_left)) * SECOND
+
+    def close(self) -> None:
+        """Give back what was granted and not used."""
+        with self._lock:
+            for lot in self._lots.values():
+                self._return(lot)
+
+
+def _number(headers: Mapping[str, str], name: str) -> int | None:
+    value = headers.get(name, "").strip()
+    return int(value) if value.isdecimal() and len(value) < 12 else None
+
+
+def _server_seconds(now: int, headers: Mapping[str, str]) -> int:
+    """The server's clock in whole seconds, rounded down; ours where it does not say."""
+    try:
+        return int(parsedate_to_datetime(headers.get("date", "")).timestamp())
+    except (ValueError, TypeError, OverflowError):
+        return now // SECOND

@@ -1,0 +1,356 @@
+"""Pages of measurements become columns; records that cannot are rejected one by one."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from loader.bodies import BadBody
+from loader.readings import Check, Int64, Place, Readings, Reject, Series
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+STAMP = 20
+"""Letters of the usual form, 2026-10-05T01:00:00Z."""
+
+UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding may raise: bytes that are no UTF-8 come as a plain ValueError."""
+
+ONE_AT_A_TIME = threading.Lock()
+"""Threads that decode at the same time only make each other wait for the interpreter."""
+
+T = TypeVar("T")
+
+
+class FlagInfo(msgspec.Struct, gc=False, frozen=True):
+    hasFlags: bool = False
+
+
+NO_FLAG = FlagInfo()
+
+
+class Parameter(msgspec.Struct, gc=False):
+    name: str
+    units: str
+
+
+class Moment(msgspec.Struct, gc=False):
+    utc: str
+
+
+class Period(msgspec.Struct, gc=False):
+    datetimeTo: Moment
+    interval: str | None = None
+
+
+class Coordinates(msgspec.Struct, gc=False):
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+class Measurement(msgspec.Struct, gc=False):
+    """The fields of a measurement that become a reading. The period's end is its time."""
+
+    value: float | None
+    parameter: Parameter
+    period: Period
+    flagInfo: FlagInfo | None = NO_FLAG
+    coordinates: Coordinates | None = None
+
+
+class _End(msgspec.Struct):
+    datetimeTo: Moment
+
+
+class _TimeOnly(msgspec.Struct):
+    period: _End
+
+
+class _Meta(msgspec.Struct):
+    limit: Any = None
+
+
+class _Page(msgspec.Struct):
+    meta: _Meta
+    results: list[Measurement]
+
+
+class _RawPage(msgspec.Struct):
+    meta: _Meta
+    results: list[msgspec.Raw]
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+_RAW = msgspec.json.Decoder(_RawPage)
+_RECORD = msgspec.json.Decoder(Measurement)
+_TIME = msgspec.json.Decoder(_TimeOnly)
+
+
+@dataclass(frozen=True, slots=True)
+class Sanity:
+    """The stamps that are believed: after `earliest`, up to `latest` (microseconds UTC)."""
+
+    earliest: int
+    latest: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A page as columns. `readings` index `series`; `stamps` are the legible times of all its
+    records in the order they came; `count` is their number before rejection; `limit` is the
+    page size that the server says it used, None where it does not."""
+
+    readings: Readings
+    series: tuple[Series, ...]
+    rejects: tuple[Reject, ...]
+    places: tuple[Place, ...]
+    stamps: Int64
+    count: int
+    limit: int | None
+
+
+def raw_records(body: bytes) -> tuple[int | None, list[msgspec.Raw]]:
+    """The envelope's page size and its records, undecoded. Raises BadBody for anything else."""
+    try:
+        page = _RAW.decode(body)
+    except UNDECODABLE:
+        raise BadBody("the body is no page of the API") from None
+    return _limit(page.meta), page.results
+
+
+def records(body: bytes, kind: type[T]) -> list[T]:
+    """The envelope's records as `kind`. Raises BadBody where one of them is none."""
+    try:
+        return [msgspec.json.decode(raw, type=kind) for raw in raw_records(body)[1]]
+    except UNDECODABLE as error:
+        raise BadBody(f"a record is not as the API describes it: {_reason(error)}") from None
+
+
+def decode_page(body: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded:
+    """Columns from the body of a page of measurements.
+
+    `known` are the partition's series, its main one first; a record in another parameter or
+    unit makes another series. Raises BadBody for what is no page of the API.
+    """
+    with ONE_AT_A_TIME:
+        try:
+            page = _PAGE.decode(body)
+        except UNDECODABLE:
+            limit, raws = raw_records(body)
+            return _one_by_one(raws, limit, known, sanity)
+        return _columns(page.results, _limit(page.meta), known, sanity, body)
+
+
+def _limit(meta: _Meta) -> int | None:
+    limit = meta.limit
+    return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
+
+
+def _columns(
+    found: list[Measurement], limit: int | None, known: Sequence[Series], sanity: Sanity, body: bytes
+) -> Decoded:
+    if not found:
+        return Decoded(Readings.empty(), (), (), (), np.empty(0, np.int64), 0, limit)
+    times, legible = parse_times([m.period.datetimeTo.utc for m in found])
+    names = [m.parameter.name for m in found]
+    units = [m.parameter.units for m in found]
+    sound = _sound(names) and _sound(units)
+    if not (sound and legible.all()):
+        return _one_by_one(raw_records(body)[1], limit, known, sanity)
+    series, index = _series(names, units, known, found[0])
+    tests = np.zeros(len(found), np.uint32)
+    flagged = [(m.flagInfo or NO_FLAG).hasFlags for m in found]
+    if True in flagged:
+        tests[flagged] = Check.UPSTREAM
+    # None becomes NaN on the way into a float array.
+    readings = Readings.of(index, times, np.array([m.value for m in found], np.float64), tests)
+    places = _places(found, index, times)
+    believed = (times >= sanity.earliest) & (times <= sanity.latest)
+    rejects: tuple[Reject, ...] = ()
+    if not believed.all():
+        raws = raw_records(body)[1]
+        rejects = tuple(
+            _unbelieved(known, bytes(raws[i]), int(times[i]), sanity) for i in np.flatnonzero(~believed)
+        )
+        readings = readings.take(believed)
+        places = tuple(p for p in places if sanity.earliest <= p.time <= sanity.latest)
+    return Decoded(readings, series, rejects, places, times, len(found), limit)
+
+
+def _sound(texts: list[str]) -> bool:
+    """Whether these can be stored: a NUL in a text makes a database refuse the whole batch."""
+    if texts.count(texts[0]) == len(texts):
+        texts = texts[:1]
+    return all(text and text.isprintable() and len(text) <= 200 for text in set(texts))
+
+
+def _series(
+    names: list[str], units: list[str], known: Sequence[Series], first: Measurement
+) -> tuple[tuple[Series, ...], Int64]:
+    """The series of a page, and the number of each record's."""
+    n = len(names)
+    if names.count(names[0]) == n and units.count(units[0]) == n:
+        return (_one_series(names[0], units[0], known, first),), np.zeros(n, np.int64)
+    numbers: dict[tuple[str, str], int] = {}
+    index = [numbers.setdefault(key, len(numbers)) for key in zip(names, units, strict=True)]
+    series = tuple(_one_series(name, unit, known, first) for name, unit in numbers)
+    return series, np.array(index, np.int64)
+
+
+def _one_series(name: str, unit: str, known: Sequence[Series], first: Measurement) -> Series:
+    for one in known:
+        if one.parameter == name and one.unit == unit:
+            break
+    else:
+        one = replace(known[0], parameter=name, unit=unit)
+    if one.cadence_s is None and first.period.interval is not None:
+        one = replace(one, cadence_s=cadence(first.period.interval, 1))
+    return one
+
+
+def cadence(interval: str, count: int) -> float | None:
+    """Seconds between readings, from `count` of them in an interval such as 01:00:00; None
+    where that makes no sense."""
+    match = re.fullmatch(r"([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])", interval)
+    if match is None or count < 1:
+        return None
+    hours, minutes, seconds = map(int, match.groups())
+    every = (hours * 3600 + minutes * 60 + seconds) / count
+    return every if 1 <= every <= 7 * 86_400 else None
+
+
+def _places(found: list[Measurement], index: Int64, times: Int64) -> tuple[Place, ...]:
+    """Where each series was, once for each time that it moved."""
+    where = [m.coordinates for m in found]
+    if where.count(None) == len(where):
+        return ()
+    out: list[Place] = []
+    at: dict[int, tuple[float, float]] = {}
+    for i, c in enumerate(where):
+        if c is None or (here := position(c)) is None:
+            continue
+        number = int(index[i])
+        if at.get(number) != here:
+            at[number] = here
+            out.append(Place(number, int(times[i]), *here))
+    return tuple(out)
+
+
+def position(c: Coordinates) -> tuple[float, float] | None:
+    """Latitude and longitude, where both are there and on the globe."""
+    if c.latitude is None or c.longitude is None or abs(c.latitude) > 90 or abs(c.longitude) > 180:
+        return None
+    return c.latitude, c.longitude
+
+
+def _one_by_one(
+    raws: Sequence[msgspec.Raw], limit: int | None, known: Sequence[Series], sanity: Sanity
+) -> Decoded:
+    """Decode records singly, so that a broken one costs only itself."""
+    good: list[Measurement] = []
+    payloads: list[msgspec.Raw] = []
+    stamps: list[int] = []
+    rejects: list[Reject] = []
+    for raw in raws:
+        result = _record(raw, known[0].partition)
+        if isinstance(result, Reject):
+            rejects.append(result)
+            if result.time is not None:
+                stamps.append(result.time)
+        else:
+            good.append(result)
+            payloads.append(raw)
+            stamps.append(int(parse_times([result.period.datetimeTo.utc])[0][0]))
+    body = b'{"meta":{},"results":[%b]}' % b",".join(map(bytes, payloads))
+    rest = _columns(good, limit, known, sanity, body)
+    return replace(
+        rest, rejects=(*rejects, *rest.rejects), stamps=np.array(stamps, np.int64), count=len(raws)
+    )
+
+
+def _record(raw: msgspec.Raw | bytes, partition: str) -> Measurement | Reject:
+    """One record, or why it is none."""
+    payload = bytes(raw)
+    try:
+        found = _RECORD.decode(payload)
+    except UNDECODABLE as error:
+        return Reject(partition, "schema", _reason(error), payload, _legible_time(payload))
+    times, legible = parse_times([found.period.datetimeTo.utc])
+    if not legible[0]:
+        reason = "period.datetimeTo.utc: not a time with a zone in ISO 8601"
+        return Reject(partition, "schema", reason, payload)
+    for field, text in (("name", found.parameter.name), ("units", found.parameter.units)):
+        if not _sound([text]):
+            reason = f"parameter.{field}: empty, too long, or with characters that cannot be printed"
+            return Reject(partition, "schema", reason, payload, int(times[0]))
+    return found
+
+
+def decode_record(payload: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded:
+    """One record, decoded again for replay."""
+    return _one_by_one([msgspec.Raw(payload)], None, known, sanity)
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder's error says, the field first."""
+    text = str(error)
+    match = re.fullmatch(r"(.*) - at `\$\.?(.*)`", text)
+    if match is None:
+        return "not readable as JSON" if not isinstance(error, msgspec.ValidationError) else text
+    what = match[1][:1].lower() + match[1][1:]
+    return f"{match[2]}: {what}" if match[2] else what
+
+
+def _legible_time(payload: bytes) -> int | None:
+    try:
+        text = _TIME.decode(payload).period.datetimeTo.utc
+    except UNDECODABLE:
+        return None
+    times, legible = parse_times([text])
+    return int(times[0]) if legible[0] else None
+
+
+def _unbelieved(known: Sequence[Series], payload: bytes, time: int, sanity: Sanity) -> Reject:
+    when = "before the earliest time that is believed" if time < sanity.earliest else "in the future"
+    return Reject(known[0].partition, "timestamp", f"period.datetimeTo.utc: {when}", payload, time)
+
+
+def parse_time(text: str) -> int | None:
+    """Microseconds UTC of one ISO 8601 time with a zone; None for anything else."""
+    try:
+        at = datetime.fromisoformat(text)
+        return None if at.tzinfo is None else (at - EPOCH) // MICROSECOND
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_times(texts: Sequence[str]) -> tuple[Int64, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Microseconds UTC of ISO 8601 times with a zone, and which of them were legible."""
+    n = len(texts)
+    if n > 1 and (fast := _parse_usual(texts)) is not None:
+        return fast, np.ones(n, bool)
+    slow = [parse_time(text) for text in texts]
+    legible = np.array([at is not None for at in slow], bool)
+    return np.array([at or 0 for at in slow], np.int64), legible
+
+
+def _parse_usual(texts: Sequence[str]) -> Int64 | None:
+    """The same where all are in the usual form, in one go; None where one is not."""
+    joined = "".join(texts)
+    if set(map(len, texts)) != {STAMP} or not joined.isascii():
+        return None
+    letters = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(-1, STAMP)
+    if letters.min() < ord("-") or not ((letters[:, 10] == ord("T")) & (letters[:, 19] == ord("Z"))).all():
+        return None
+    try:
+        seconds = np.ascontiguousarray(letters[:, :19]).view("S19").ravel().astype("datetime64[s]")
+    except ValueError:
+        return None
+    return seconds.astype(np.int64) * 1_000_000
