@@ -130,10 +130,10 @@ def reference_cause(
     coverage: list[Window],
     holes: list[Hole],
     rejected: set[int],
-    watermark: int | None,
-    expired_to: int | None,
+    marks: tuple[int | None, int | None],
 ) -> str:
     """The cause of one missing stamp, one question after the other."""
+    watermark, expired_to = marks
     if expired_to is not None and at <= expired_to:
         return gaps.EXPIRED
     if at in rejected:
@@ -191,14 +191,8 @@ def test_gaps_and_readings_share_out_the_expected_stamps(
     reported = [(t, gap.cause) for gap in found for t in absent if gap.window.start < t <= gap.window.end]
 
     def why(at: int) -> str:
-        return reference_cause(
-            at,
-            coverage=coverage,
-            holes=holes,
-            rejected=rejected,
-            watermark=watermark,
-            expired_to=expired_to,
-        )
+        marks = (watermark, expired_to)
+        return reference_cause(at, coverage=coverage, holes=holes, rejected=rejected, marks=marks)
 
     assert reported == [(t, why(t)) for t in absent]
     assert sum(gap.missing for gap in found) == len(absent)

@@ -233,10 +233,8 @@ def test_windows_to_be_skipped_are_not_read() -> None:
 YEAR = Window(NOW - 365 * DAY, NOW)
 
 
-def share(
-    flaw: str, size: float = 0.1, **more: Any
-) -> tuple[Simulator, dict[int, float], dict[int, float]]:
-    """A source with a tenth of its readings flawed, what it shows of a year, and what a flawless one would."""
+def share(flaw: str) -> tuple[Simulator, dict[int, float], dict[int, float]]:
+    """A source of which a tenth is flawed, what it shows of a year, and what a flawless one would."""
     source = simulator(flaws={flaw: 0.1})
     return source, readings(pages(source, YEAR)), readings(pages(simulator(), YEAR))
 

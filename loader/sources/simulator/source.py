@@ -176,7 +176,7 @@ class Simulator:
         try:
             record = msgspec.json.decode(payload, type=_Record)
             time = _parse(record.time)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return _rejected(partition.name, "schema", str(error), payload)
         if time - self.clock() > self.future:
             return _rejected(
