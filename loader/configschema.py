@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from loader.durations import PATTERN, Initial, format_duration
 from loader.settings import Config, SourceSettings
 
+KIND = "which kind of source this is"
 _VARIABLE = {"type": "string", "pattern": r"\$\{", "description": "a variable: ${NAME} or ${NAME:-default}"}
-_NEEDS_VARIABLE = ("integer", "number", "boolean")
 
 
 def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
@@ -18,11 +19,18 @@ def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
 
     A variable may stand for every number and switch, as in the file itself.
     """
-    from pydantic.json_schema import models_json_schema
+    from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+    class Generator(GenerateJsonSchema):
+        def encode_default(self, dft: Any) -> Any:
+            return str(dft) if isinstance(dft, Initial) else super().encode_default(dft)
 
     classes: list[type[BaseModel]] = [Config, *types.values()]
     _, whole = models_json_schema(
-        [(c, "validation") for c in classes], ref_template="#/$defs/{model}", by_alias=False
+        [(c, "validation") for c in classes],
+        ref_template="#/$defs/{model}",
+        by_alias=False,
+        schema_generator=Generator,
     )
     definitions: dict[str, Any] = whole["$defs"]
     config = definitions.pop("Config")
@@ -30,8 +38,7 @@ def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
     blocks = []
     for name, settings in types.items():
         block = definitions[settings.__name__]
-        kind = block["properties"]["type"]
-        block["properties"]["type"] = {"const": name, "description": kind.get("description", "")}
+        block["properties"]["type"] = {"const": name, "description": KIND}
         block["required"] = sorted({*block.get("required", ()), "type"})
         # An if for each type tells what is wrong in the block at hand; oneOf would name them all.
         blocks.append(
@@ -43,34 +50,47 @@ def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
     sources = config["properties"]["sources"]
     sources["additionalProperties"] = {
         "type": "object",
-        "properties": {"type": {"enum": list(types), "description": "which kind of source this is"}},
+        "properties": {"type": {"enum": list(types), "description": KIND}},
         "required": ["type"],
         "allOf": blocks,
     }
     sources["minProperties"] = 1
-    _allow_variables(config)
-    _allow_variables(definitions)
+    _tidy(config)
+    _tidy(definitions)
     definitions["Variable"] = _VARIABLE
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of the sensor loader",
-        **{key: value for key, value in config.items() if key not in ("title", "description")},
+        **{key: value for key, value in config.items() if key != "description"},
         "$defs": dict(sorted(definitions.items())),
     }
 
 
-def _allow_variables(node: Any) -> None:
-    """Put `or a variable` beside every type that text cannot be, in place."""
+def _tidy(node: Any) -> None:
+    """In place: put `or a variable` beside every type that text cannot be, write defaults the way
+    a person does, and drop titles, which only repeat the key."""
     if isinstance(node, list):
         for one in node:
-            _allow_variables(one)
+            _tidy(one)
         return
     if not isinstance(node, dict):
         return
     for key, value in node.items():
         if key not in ("default", "if", "enum", "const"):
-            _allow_variables(value)
-    text_with_form = node.get("type") == "string" and ("pattern" in node or "format" in node)
-    if node.get("type") in _NEEDS_VARIABLE or text_with_form or ("enum" in node and "type" in node):
-        own = {k: node.pop(k) for k in list(node) if k not in ("title", "description", "default")}
+            _tidy(value)
+    if isinstance(node.get("title"), str):
+        del node["title"]
+    if isinstance(node.get("default"), int) and PATTERN in _patterns(node):
+        node["default"] = format_duration(node["default"])
+    bound = node.get("type") in ("integer", "number", "boolean") or "pattern" in node or "enum" in node
+    if bound and "anyOf" not in node:
+        own = {k: node.pop(k) for k in list(node) if k not in ("description", "default")}
         node["anyOf"] = [own, {"$ref": "#/$defs/Variable"}]
+
+
+def _patterns(node: dict[str, Any]) -> list[str]:
+    """The patterns of a field's type, an optional one's included."""
+    found = [node["pattern"]] if "pattern" in node else []
+    for one in node.get("anyOf", ()):
+        found += _patterns(one)
+    return found
