@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from loader.readings import Window
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_UTF8 = ("utf-8", "backslashreplace")
 
 _STYLES = {
     "ok": "green",
@@ -79,9 +81,7 @@ def number(count: int | None) -> str:
 
 def plural(count: int, noun: str) -> str:
     """`1 hole`, `1,200 holes`."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun[:-1]}ies" if noun.endswith("ty") else f"{count:,} {noun.removesuffix('s')}s"
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun.removesuffix('s')}s"
 
 
 def clean(text: str) -> str:
@@ -132,20 +132,21 @@ def _rich_table(columns: Sequence[Column], cells: list[list[str]], title: str) -
         shown.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
     for row in cells:
         shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console(highlight=False).print(shown)
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(shown)
+    put(capture.get().encode(console.encoding, "replace"))
 
 
 def line(*lines: str) -> None:
     """Print lines of a report on stdout; what its encoding lacks becomes `?`."""
-    text = "".join(f"{one}\n" for one in lines)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    click.echo(text.encode(encoding, "replace").decode(encoding), nl=False)
+    put("".join(f"{one}\n" for one in lines).encode(encoding, "replace"))
 
 
 def document(value: Any) -> None:
     """Print one JSON document on stdout, in UTF-8."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    click.echo(text.encode("utf-8", "backslashreplace"), nl=False)
+    put((json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode(*_UTF8))
 
 
 def documents(values: Iterable[Any]) -> int:
@@ -153,11 +154,31 @@ def documents(values: Iterable[Any]) -> int:
     count = 0
     for value in values:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        start = ",\n " if count else "[\n "
-        click.echo((start + text).encode("utf-8", "backslashreplace"), nl=False)
+        put(((",\n " if count else "[\n ") + text).encode(*_UTF8))
         count += 1
-    click.echo("\n]" if count else "[]")
+    put(b"\n]\n" if count else b"[]\n")
     return count
+
+
+def put(data: bytes) -> None:
+    """Write to stdout, at once. A reader that has gone ends the program quietly, as it asked for
+    no more; any other trouble raises LoaderError."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _mute()
+        raise click.exceptions.Exit(0) from None
+    except OSError as error:
+        _mute()
+        raise LoaderError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _mute() -> None:
+    """Give the interpreter something to flush into when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def span(window: Window) -> dict[str, str]:
@@ -180,60 +201,47 @@ class FileOutput:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.resolve()
-        direct = self._path.exists() and not self._path.is_file()
+        direct = path.exists() and not path.is_file()
+        self._path = path if direct else path.resolve()
         self._part = None if direct else self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> Self:
-        try:
+        with self._errors():
             self._file: IO[bytes] = (self._part or self._path).open("wb")
-        except OSError as error:
-            raise LoaderError(f"cannot write {self._path}: {error.strerror}") from error
         return self
 
     def write(self, data: bytes) -> None:
-        try:
+        with self._errors():
             self._file.write(data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise LoaderError(f"cannot write {self._path}: {error.strerror}") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and self._part is not None:
-                self._keep(self._part)
-        except OSError as failure:
-            raise LoaderError(f"cannot write {self._path}: {failure.strerror}") from failure
+            if kind is None:
+                with self._errors():
+                    self._finish()
         finally:
             with suppress(OSError):
                 self._file.close()
             if self._part is not None:
                 self._part.unlink(missing_ok=True)
 
-    def _keep(self, part: Path) -> None:
+    def _finish(self) -> None:
         self._file.flush()
+        if self._part is None:
+            return
         if self._path.exists():
-            part.chmod(self._path.stat().st_mode & 0o7777)
+            self._part.chmod(self._path.stat().st_mode & 0o7777)
         os.fsync(self._file.fileno())
         self._file.close()
-        part.replace(self._path)
+        self._part.replace(self._path)
 
-
-class StdOutput:
-    """Bytes to stdout as they come."""
-
-    def __enter__(self) -> Self:
-        self._file = click.get_binary_stream("stdout")
-        return self
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._file.flush()
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise click.exceptions.Exit(0) from None
+        except OSError as error:
+            raise LoaderError(f"cannot write {self._path}: {error.strerror}") from error
