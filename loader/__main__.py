@@ -94,6 +94,10 @@ def main() -> None:
     except LoaderError as error:
         click.echo(f"loader: {error}", err=True)
         code = exit_code(error)
+    except OSError as error:
+        # A file the user named: full disk, no permission, no such folder.
+        click.echo(f"loader: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)
 
 

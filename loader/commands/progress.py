@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def duration(seconds: float) -> str:
-    """A time span as people read it: 45 s, 12 min, 3 h 20 min."""
+    """A time span as people read it: 0.4 s, 45 s, 12 min, 3 h 20 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
