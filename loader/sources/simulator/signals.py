@@ -46,7 +46,7 @@ UNITS = {
         "temperature": "c",
         "relativehumidity": "%",
     },
-    "rig": {"temperature": "c", "pressure": "hpa", "uptime": "s"},
+    "rig": {"temperature": "c", "pressure": "bar", "uptime": "s"},
 }
 """The parameters of each kind of station, with their units."""
 
@@ -113,7 +113,7 @@ def _rig(parameter: str, key: int, time: Int64, noise: Float64, mood: Float64) -
     load = 1 / (1 + np.exp(-2 * (hour - 6))) - 1 / (1 + np.exp(-2 * (hour - 22)))
     if parameter == "temperature":
         return 1, 22 + 41 * load + 2 * mood + 0.4 * noise
-    return 1, 1013 + 12 * load + 5 * mood + 0.2 * noise
+    return 3, 1.013 + 4.2 * load + 0.05 * mood + 0.01 * noise
 
 
 def _bell(key: int, salt: int, counter: Int64) -> Float64:
