@@ -68,16 +68,6 @@ def plain_unit(unit: str) -> str:
     return "".join(unicodedata.normalize("NFKC", unit).replace("μ", "u").split())
 
 
-def same_unit(a: str, b: str) -> bool:
-    """Whether two units differ in spelling only. Upper and lower case are different units."""
-    return plain_unit(a) == plain_unit(b)
-
-
-def unit_expected(rules: Rules, series: Series) -> bool:
-    """Whether the series comes in a unit that its parameter is configured to come in."""
-    return not _expect(rules, series).foreign_unit
-
-
 def checker(rules: Rules) -> Checker:
     """A function that flags readings by these rules.
 
