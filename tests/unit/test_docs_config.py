@@ -1,0 +1,221 @@
+"""config.yaml, the models, the schema and docs/configuration.md say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from loader import config
+from loader.durations import format_duration
+from loader.modeltree import annotation_at, models
+from loader.settings import PARAMETERS
+from loader.wiring import TYPES
+
+ROOT = Path(__file__).resolve().parents[2]
+MANUAL = (ROOT / "config.yaml").read_text(encoding="utf-8")
+DOCS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+SCHEMA = config.schema(TYPES)
+
+COMMENTED_KEY = re.compile(r"^( *)#(?=[a-z])", re.MULTILINE)
+"""A key that is left at its default; prose has a space after its #."""
+
+
+def own_fields(model: type[BaseModel]) -> list[str]:
+    """What an adapter's settings add to those of every source."""
+    return [name for name in model.model_fields if name not in config.SourceSettings.model_fields]
+
+
+def default_of(model: type[BaseModel], name: str) -> str:
+    """A field's default as a person writes it, from the schema that editors show."""
+    holder: dict[str, Any] = SCHEMA if model is config.Config else SCHEMA["$defs"].get(model.__name__, {})
+    if model is config.SourceSettings:
+        holder = SCHEMA["$defs"]["SimulatorSettings"]
+    if model.model_fields[name].is_required():
+        return "required"
+    default = holder["properties"][name].get("default")
+    if default in (None, []) and not isinstance(default, bool):
+        return "none"
+    return f"`{json.dumps(default, ensure_ascii=False)}`".replace('"', "")
+
+
+def rows(model: type[BaseModel], names: list[str], prefix: str = "") -> Iterator[str]:
+    """The table of a model and of all that is nested in it."""
+    for name in names:
+        field = model.model_fields[name]
+        path = f"{prefix}{name}"
+        inner = models(field.annotation)
+        several = models(annotation_at(field.annotation, "any"))
+        if several and not inner:
+            path, inner = f"{path}.NAME", several
+        if not inner or type(None) in getattr(field.annotation, "__args__", ()):
+            yield f"| `{path}` | {default_of(model, name)} | {field.description} |"
+        for one in inner:
+            yield from rows(one, list(one.model_fields), f"{path}.")
+
+
+def expected_tables() -> dict[str, list[str]]:
+    """Every reference table of docs/configuration.md, by its heading."""
+    top = [name for name in config.Config.model_fields if name != "sources"]
+    common = config.SourceSettings
+    tables = {"Every source": list(rows(common, list(common.model_fields)))}
+    for name, model in TYPES.items():
+        tables[name] = list(rows(model, own_fields(model)))
+    for name in top:
+        tables[name] = list(rows(config.Config, [name]))
+    return tables
+
+
+def section(heading: str) -> str:
+    match = re.search(rf"^### {re.escape(heading)}\n(.*?)(?=^##|\Z)", DOCS, re.MULTILINE | re.DOTALL)
+    assert match, f"docs/configuration.md has no section ### {heading}"
+    return match[1]
+
+
+@pytest.mark.parametrize("heading", list(expected_tables()))
+def test_the_docs_have_exactly_the_keys_of_the_models(heading: str) -> None:
+    """Key, default and meaning of every row come from the model, and no row is left over."""
+    expected = expected_tables()[heading]
+    found = [line for line in section(heading).splitlines() if line.startswith("| `")]
+    assert found == expected, "write this table into docs/configuration.md:\n" + "\n".join(expected)
+
+
+def test_every_field_is_described() -> None:
+    """A model whose field says nothing could not be explained by docs or editor."""
+    silent = [
+        line for table in expected_tables().values() for line in table if re.search(r"\| (None)? *\|$", line)
+    ]
+    assert silent == []
+
+
+def keys_of(node: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield (*prefix, key)
+            yield from keys_of(value, (*prefix, key))
+
+
+def keys_in_manual(text: str) -> set[tuple[str, ...]]:
+    return set(keys_of(yaml.load(text, yaml.BaseLoader)))  # noqa: S506 - builds text only
+
+
+def keys_in_models() -> set[tuple[str, ...]]:
+    """Paths of the models' leaves, with the manual's own names for sources and parameters."""
+    found: set[tuple[str, ...]] = {("store",)}
+    names = {block["type"]: name for name, block in yaml.safe_load(MANUAL)["sources"].items()}
+    for kind, model in TYPES.items():
+        found |= {("sources", names[kind], *path) for path in leaves(model)}
+    found |= {("quality", *path) for path in leaves(config.QualitySettings) if path[0] != "parameters"}
+    return found | {("log", *path) for path in leaves(config.LogSettings)}
+
+
+def leaves(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        inner = models(field.annotation)
+        if not inner:
+            yield (*prefix, name)
+        for one in inner:
+            yield from leaves(one, (*prefix, name))
+
+
+def test_the_manual_shows_every_key() -> None:
+    """No key of any model is missing from config.yaml, live or commented out."""
+    assert keys_in_models() - keys_in_manual(COMMENTED_KEY.sub(r"\1", MANUAL)) == set()
+
+
+def test_the_manual_shows_every_key_of_a_parameter() -> None:
+    """range, ranges, unit and sentinels all occur among the parameters of config.yaml."""
+    everything = yaml.safe_load(COMMENTED_KEY.sub(r"\1", MANUAL))["quality"]["parameters"]
+    shown = {key for rule in everything.values() for key in rule}
+    assert shown == set(config.ParameterRule.model_fields)
+
+
+def test_the_manual_loads_with_every_key_live(tmp_path: Path) -> None:
+    """Nothing in config.yaml, commented out or not, is unknown to the models or refused by them."""
+    file = tmp_path / "config.yaml"
+    file.write_text(COMMENTED_KEY.sub(r"\1", MANUAL), encoding="utf-8")
+    assert config.load(file, TYPES, {}).sources.keys() == {"openaq", "demo"}
+
+
+@pytest.mark.parametrize("line", COMMENTED_KEY.findall(MANUAL) and re.findall(r"^ *#[a-z].*$", MANUAL, re.M))
+def test_a_commented_key_shows_its_default(line: str, tmp_path: Path) -> None:
+    """Taking the # away from one line changes nothing, unless the comment says `default: `."""
+    key = line.strip().lstrip("#").partition(":")[0]
+    if "default: " in line.lower() or key in ("file", "my_parameter"):
+        assert re.search(r"default: (none|air 1h, rig 6m)", line) or key in ("file", "my_parameter")
+        return
+    live = tmp_path / "config.yaml"
+    live.write_text(MANUAL.replace(line, line.replace("#", "", 1), 1), encoding="utf-8")
+    assert config.load(live, TYPES, {}) == config.load(ROOT / "config.yaml", TYPES, {})
+
+
+FIXED = """
+store: ${DATABASE_URL:-sqlite:///state/loader.db}
+sources:
+  openaq:
+    type: openaq
+    base_url: https://api.openaq.org
+    api_key: ${OPENAQ_API_KEY}
+    locations: [3459, 6093549]
+    parameters: [pm25, pm10, o3, no2]
+    initial: 7d
+    lookback: {min: 2h, max: 3d, sweep: 6h}
+    concurrency: 4
+    limits: {per_minute: 60, per_hour: 2000}
+  demo:
+    type: simulator
+    kind: air
+    stations: 3
+    seed: 42
+quality:
+  parameters:
+    pm25: {range: [0, 1000]}
+log:
+"""
+
+
+def test_the_live_keys_are_the_agreed_ones() -> None:
+    """Others configure it so: these keys and values are live in config.yaml, and nothing else."""
+    assert yaml.safe_load(MANUAL) == yaml.safe_load(FIXED)
+
+
+def test_the_shipped_rules_are_shown() -> None:
+    """The parameters of config.yaml, commented ones included, are the shipped rules."""
+    shown = yaml.safe_load(COMMENTED_KEY.sub(r"\1", MANUAL))["quality"]["parameters"]
+    del shown["my_parameter"]
+    assert {name: config.ParameterRule(**rule) for name, rule in shown.items()} == PARAMETERS
+
+
+def test_the_docs_give_a_reason_for_every_shipped_bound() -> None:
+    """Each unit of each shipped rule has a row with its bounds and a reason."""
+    text = section("Shipped ranges")
+    for name, rule in PARAMETERS.items():
+        for unit, (low, high) in (rule.ranges or {"any": rule.range or (0, 0)}).items():
+            row = rf"^\| {name} \| {re.escape(unit)} \| {low:.10g} \| {high:.10g} \| \S.* \|$"
+            assert re.search(row, text, re.MULTILINE), row
+
+
+def test_the_schema_file_is_the_schema() -> None:
+    """config.schema.json is what `loader schema` prints, and the manual's first line names it."""
+    assert json.loads((ROOT / "config.schema.json").read_text(encoding="utf-8")) == SCHEMA
+    assert MANUAL.splitlines()[0] == "# yaml-language-server: $schema=config.schema.json"
+
+
+def test_the_schema_writes_durations_as_people_do() -> None:
+    """A default in the schema is one that the file may hold."""
+    shown = SCHEMA["$defs"]["Lookback"]["properties"]["max"]["default"]
+    assert shown == format_duration(config.Lookback().max) == "3d"
+
+
+def test_the_example_environment_names_what_the_manual_reads() -> None:
+    """Every variable of config.yaml is explained in .env.example."""
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    live = "\n".join(line for line in MANUAL.splitlines() if not line.lstrip().startswith("#"))
+    for name in re.findall(r"\$\{([A-Z_]+)", live):
+        assert re.search(rf"^#?{name}=", example, re.MULTILINE), name
