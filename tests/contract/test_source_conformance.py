@@ -334,14 +334,14 @@ def test_a_probe_tries_once(source: Source, stage: Stage, partitions: tuple[Part
 
 
 def test_a_wrong_key_is_told_at_once(stage: Stage) -> None:
-    """A key that is refused ends the survey at its first request, and the message keeps it secret."""
+    """A key that is refused ends the survey without a second try, and the message keeps it secret."""
     if stage.refused is None:
         pytest.skip("this source has no key")
     source = stage.refused()
     with pytest.raises(AccessDenied) as caught:
         source.survey([], NOW)
     assert "not-the-key" not in str(caught.value)
-    assert source.usage().requests == 1
+    assert source.usage().requests <= source.concurrency
     source.close()
 
 
@@ -357,13 +357,14 @@ def test_a_station_that_does_not_exist_is_told_at_once(stage: Stage) -> None:
 
 def test_a_check_says_what_it_saw(source: Source, stage: Stage) -> None:
     """`check` finds a working source well, and one with a wrong key not, without raising."""
-    findings = source.check()
+    # The suite's clock stands still, which a source may notice.
+    findings = [finding for finding in source.check() if finding.subject != "clock"]
     assert findings
     assert all(finding.ok for finding in findings), findings
     assert all(finding.subject and finding.detail for finding in findings)
     if stage.refused is not None:
         refused = stage.refused()
-        assert not all(finding.ok for finding in refused.check())
+        assert not all(finding.ok for finding in refused.check() if finding.subject != "clock")
         refused.close()
 
 
