@@ -3,22 +3,29 @@ and kept in the journal, so that a restart does not begin a new allowance."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from loader.contracts import Clock, Journal
-from loader.errors import Interrupted
+from loader.errors import Interrupted, StoreUnavailable
 from loader.readings import SECOND
+from loader.responses import http_date, number, retry_after
 
 MINUTE_S, HOUR_S = 60, 3600
+LOT = 5
+"""Requests taken from the journal at once: what a killed process loses at most."""
 RESERVE = 0.2
 """The share of every limit that background work leaves for live runs."""
 LOOK_S = 5.0
 """A waiting thread looks at the clock this often: another may have learned something."""
+UNEXPLAINED = 3
+"""So many refusals in a row without a word about limits mean an exhausted minute."""
+BELIEVE_S = 10
+"""A refusal this soon after a window ended says that it had not."""
 SPREAD_S = 0.25
 """Waiting threads and processes come back spread over this long."""
 
@@ -59,19 +66,18 @@ class JournalBudget:
     """A budget counted in the journal under `key`, taken from it in lots of `lot` requests.
 
     `limits` maps a window in seconds to the requests it allows (60 -> 60, 3600 -> 2000).
-    Callable from any thread. What the server's headers say goes before what is configured:
-    fewer requests a minute than configured are kept to, and an exhausted window closes the key
-    for everybody.
+    Callable from any thread. What the server says goes before what is configured: a window that
+    it calls exhausted closes the key for everybody.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - nothing but what it needs
         self,
         journal: Journal,
         key: str,
         limits: Mapping[int, int],
         clock: Clock,
         stop: threading.Event,
-        lot: int = 5,
+        lot: int = LOT,
     ) -> None:
         self._journal = journal
         self._key = key
@@ -83,6 +89,7 @@ class JournalBudget:
         self._lock = threading.Lock()
         self._lots = {False: _Lot(), True: _Lot()}
         self._blocked_until = 0
+        self._unexplained = 0
 
     def acquire(self, background: bool = False) -> None:
         """Return when one request may be sent; `background` leaves a fifth of the limits alone.
@@ -127,29 +134,49 @@ class JournalBudget:
 
         What a cache kept (`age`) describes another minute and is left alone.
         """
-        if (_number(headers, "age") or 0) > 0 and status != 429:
+        if (number(headers, "age") or 0) > 0 and status != 429:
             return
-        remaining = _number(headers, "x-ratelimit-remaining")
-        limit = _number(headers, "x-ratelimit-limit")
-        reset = _number(headers, "x-ratelimit-reset")
-        if status != 429 and remaining is None:
-            return
+        remaining = number(headers, "x-ratelimit-remaining")
         with self._lock:
-            now = self._clock()
-            hourly = self._is_hourly(limit, reset)
-            if limit and not hourly and limit < self._limits.get(MINUTE_S, limit + 1):
-                self._limits[MINUTE_S] = limit
-            if status == 429 or (remaining is not None and remaining <= 0):
-                until = self._end(now, headers, reset, hourly, status)
-                if until > self._blocked_until:
-                    self._blocked_until = until
-                    self._journal.block(self._key, until)
-                for lot in self._lots.values():
-                    lot.count = 0
-            elif remaining is not None:
-                # Somebody else spends from the same key: what is left is not ours to hold.
-                for lot in self._lots.values():
-                    lot.count = min(lot.count, remaining)
+            if status != 429:
+                self._unexplained = 0
+                if remaining is None:
+                    return
+            if status == 429 or remaining == 0:
+                self._block(self._end(status, headers))
+            for lot in self._lots.values():
+                # Somebody else may spend from the same key: what is left is not ours to hold.
+                lot.count = min(lot.count, remaining or 0)
+
+    def _block(self, until: int) -> None:
+        if until > self._blocked_until:
+            self._blocked_until = until
+            self._journal.block(self._key, until)
+
+    def _end(self, status: int, headers: Mapping[str, str]) -> int:
+        """When the exhausted window is over.
+
+        A minute's window is the server's calendar minute: its `reset` may claim more. Where that
+        turned out to be too early, `reset` is believed. A refusal that says nothing at all may
+        pass by itself, so only the third in a row counts as an exhausted minute.
+        """
+        now = self._clock()
+        limit = number(headers, "x-ratelimit-limit")
+        reset = number(headers, "x-ratelimit-reset")
+        asked = retry_after(headers, now)
+        if status == 429 and asked is not None:
+            return now + int(min(asked, HOUR_S) * SECOND)
+        if limit is None and reset is None:
+            self._unexplained += 1
+            if self._unexplained < UNEXPLAINED:
+                return 0
+        hourly = self._is_hourly(limit, reset)
+        longest = HOUR_S if hourly else MINUTE_S
+        claimed = longest if reset is None else min(reset, longest)
+        too_early = status == 429 and 0 <= now - self._blocked_until < BELIEVE_S * SECOND
+        if not hourly and not too_early:
+            claimed = min(claimed, MINUTE_S - _server_seconds(now, headers) % MINUTE_S)
+        return now + claimed * SECOND
 
     def _is_hourly(self, limit: int | None, reset: int | None) -> bool:
         if limit is not None and limit == self._limits.get(MINUTE_S):
@@ -158,37 +185,14 @@ class JournalBudget:
             return True
         return reset is not None and reset > MINUTE_S
 
-    def _end(
-        self, now: int, headers: Mapping[str, str], reset: int | None, hourly: bool, status: int
-    ) -> int:
-        """When the exhausted window is over.
-
-        A minute's window is the server's calendar minute: its `reset` may claim more. Where that
-        turned out to be too early, `reset` is believed.
-        """
-        longest = HOUR_S if hourly else MINUTE_S
-        claimed = min(reset, longest) if reset is not None and reset >= 0 else longest
-        if hourly:
-            return now + claimed * SECOND
-        too_early = status == 429 and 0 <= now - self._blocked_until < 10 * SECOND and self._blocked_until > 0
-        minute_left = MINUTE_S - _server_seconds(now, headers) % MINUTE_S
-        return now + (claimed if too_early else min(claimed, minute_left)) * SECOND
-
     def close(self) -> None:
-        """Give back what was granted and not used."""
-        with self._lock:
+        """Give back what was granted and not used, unless the journal is away: it forgets by itself."""
+        with self._lock, contextlib.suppress(StoreUnavailable):
             for lot in self._lots.values():
                 self._return(lot)
 
 
-def _number(headers: Mapping[str, str], name: str) -> int | None:
-    value = headers.get(name, "").strip()
-    return int(value) if value.isdecimal() and len(value) < 12 else None
-
-
 def _server_seconds(now: int, headers: Mapping[str, str]) -> int:
     """The server's clock in whole seconds, rounded down; ours where it does not say."""
-    try:
-        return int(parsedate_to_datetime(headers.get("date", "")).timestamp())
-    except (ValueError, TypeError, OverflowError):
-        return now // SECOND
+    at = http_date(headers.get("date", ""))
+    return now // SECOND if at is None else int(at)

@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
@@ -24,7 +23,6 @@ from urllib3 import exceptions as urllib3_errors
 
 from loader import __version__
 from loader.addresses import check_url, origin, shown
-from loader.bodies import BadBody, TooLarge, detail_of, inflate
 from loader.contracts import Budget, Clock, Usage
 from loader.errors import (
     AccessDenied,
@@ -36,6 +34,7 @@ from loader.errors import (
     Retryable,
     SourceUnavailable,
 )
+from loader.responses import BadBody, TooLarge, detail_of, inflate, retry_after
 
 T = TypeVar("T")
 
@@ -247,7 +246,7 @@ class Http:
                     if response.is_redirect:
                         url = self._redirected(url, response.headers["location"])
                         continue
-                    if not response.ok:
+                    if response.status_code >= 300:
                         raise self._refusal(where, response, pieces)
                     encoding = response.headers.get("content-encoding", "")
                     body = inflate(pieces, encoding, self._limits.body)
@@ -290,7 +289,11 @@ class Http:
 
     def _check_length(self, response: requests.Response, received: int) -> None:
         announced = response.headers.get("content-length", "")
-        if announced.isdigit() and "transfer-encoding" not in response.headers and int(announced) != received:
+        if (
+            announced.isdigit()
+            and "transfer-encoding" not in response.headers
+            and int(announced) != received
+        ):
             raise BadBody("the body is cut off")
 
     def _redirected(self, url: str, location: str) -> str:
@@ -316,24 +319,14 @@ class Http:
             return AccessDenied(text)
         if status in (404, 410):
             return NotFound(text)
-        if status == 429 or status == 408 or (status >= 500 and status not in (501, 505)):
-            pause = self._retry_after(response.headers)
+        if status in (408, 429) or (status >= 500 and status not in (501, 505)):
+            pause = retry_after(response.headers, self._clock())
             if pause is not None and pause > self._limits.longest_wait_s:
                 return SourceUnavailable(f"{text}; it asks to come back in {pause:.0f} s")
             if status == 429:
                 return _Failed(SourceUnavailable(text), pause=pause, throttled=True)
             return _Failed(Unanswered(text, bisect=status in CONTENT_FAILURES), pause=pause)
         return Permanent(text)
-
-    def _retry_after(self, headers: Mapping[str, str]) -> float | None:
-        """Seconds that Retry-After asks for; None where it is absent or illegible."""
-        value = headers.get("retry-after", "").strip()
-        if value.isdecimal():
-            return float(value[:9])
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - self._clock() / 1e6)
-        except (ValueError, TypeError, OverflowError):
-            return None
 
     def _count(self, received: int, seconds: float) -> None:
         with self._lock:
@@ -351,22 +344,25 @@ def _ca_bundle() -> str | bool:
 
 
 def _failure(where: str, error: Exception) -> Exception:
-    """What an error of the transport means. Its text is not used: it holds the whole address."""
+    """What an error of the transport means. Its text is not shown: it holds the whole address."""
     text = repr(error)
-    if isinstance(error, requests.exceptions.ProxyError):
-        return _Failed(SourceUnavailable(f"{where}: the proxy does not answer"))
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return SourceUnavailable(
             f"{where}: its certificate cannot be verified; a CA of your own goes into REQUESTS_CA_BUNDLE"
         )
-    if isinstance(error, requests.ConnectTimeout):
-        return _Failed(SourceUnavailable(f"{where}: no connection within the time limit"))
-    if isinstance(error, requests.Timeout | urllib3_errors.TimeoutError | TimeoutError):
-        return _Failed(Unanswered(f"{where}: no answer within the time limit", bisect=False))
-    if "NameResolutionError" in text:
-        return _Failed(SourceUnavailable(f"{where}: the name of the host cannot be resolved"))
-    if "NewConnectionError" in text:
-        return _Failed(SourceUnavailable(f"{where}: the connection is refused"))
-    if "IncompleteRead" in text or "InvalidChunkLength" in text:
-        return _Failed(Unanswered(f"{where}: the body is cut off", bisect=True))
-    return _Failed(Unanswered(f"{where}: the connection broke", bisect=False))
+    final: LoaderError
+    if isinstance(error, requests.exceptions.ProxyError):
+        final = SourceUnavailable(f"{where}: the proxy does not answer")
+    elif isinstance(error, requests.ConnectTimeout):
+        final = SourceUnavailable(f"{where}: no connection within the time limit")
+    elif isinstance(error, requests.Timeout | urllib3_errors.TimeoutError | TimeoutError):
+        final = Unanswered(f"{where}: no answer within the time limit", bisect=False)
+    elif "NameResolutionError" in text:
+        final = SourceUnavailable(f"{where}: the name of the host cannot be resolved")
+    elif "NewConnectionError" in text:
+        final = SourceUnavailable(f"{where}: no connection, it is refused or there is no way there")
+    elif "IncompleteRead" in text or "InvalidChunkLength" in text:
+        final = Unanswered(f"{where}: the body is cut off", bisect=True)
+    else:
+        final = Unanswered(f"{where}: the connection broke", bisect=False)
+    return _Failed(final)

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from loader.bodies import BadBody
 from loader.readings import Check, Int64, Place, Readings, Reject, Series
+from loader.responses import BadBody
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -47,7 +47,6 @@ class Moment(msgspec.Struct, gc=False):
 
 class Period(msgspec.Struct, gc=False):
     datetimeTo: Moment
-    interval: str | None = None
 
 
 class Coordinates(msgspec.Struct, gc=False):
@@ -65,12 +64,16 @@ class Measurement(msgspec.Struct, gc=False):
     coordinates: Coordinates | None = None
 
 
-class _End(msgspec.Struct):
-    datetimeTo: Moment
-
-
 class _TimeOnly(msgspec.Struct):
-    period: _End
+    period: Period
+
+
+class _Interval(msgspec.Struct):
+    interval: str
+
+
+class _IntervalOnly(msgspec.Struct):
+    period: _Interval
 
 
 class _Meta(msgspec.Struct):
@@ -159,12 +162,10 @@ def _columns(
     if not found:
         return Decoded(Readings.empty(), (), (), (), np.empty(0, np.int64), 0, limit)
     times, legible = parse_times([m.period.datetimeTo.utc for m in found])
-    names = [m.parameter.name for m in found]
-    units = [m.parameter.units for m in found]
-    sound = _sound(names) and _sound(units)
-    if not (sound and legible.all()):
+    keys, index = _keys([m.parameter.name for m in found], [m.parameter.units for m in found])
+    if not (legible.all() and all(_sound(name) and _sound(unit) for name, unit in keys)):
         return _one_by_one(raw_records(body)[1], limit, known, sanity)
-    series, index = _series(names, units, known, found[0])
+    series = tuple(_series(name, unit, known, body) for name, unit in keys)
     tests = np.zeros(len(found), np.uint32)
     flagged = [(m.flagInfo or NO_FLAG).hasFlags for m in found]
     if True in flagged:
@@ -184,42 +185,47 @@ def _columns(
     return Decoded(readings, series, rejects, places, times, len(found), limit)
 
 
-def _sound(texts: list[str]) -> bool:
-    """Whether these can be stored: a NUL in a text makes a database refuse the whole batch."""
-    if texts.count(texts[0]) == len(texts):
-        texts = texts[:1]
-    return all(text and text.isprintable() and len(text) <= 200 for text in set(texts))
+def _sound(text: str) -> bool:
+    """Whether this can be stored: a NUL in a text makes a database refuse the whole batch."""
+    return 0 < len(text) <= 200 and text.isprintable()
 
 
-def _series(
-    names: list[str], units: list[str], known: Sequence[Series], first: Measurement
-) -> tuple[tuple[Series, ...], Int64]:
-    """The series of a page, and the number of each record's."""
+def _keys(names: list[str], units: list[str]) -> tuple[list[tuple[str, str]], Int64]:
+    """What is measured in a page, (parameter, unit), and the number of each record's."""
     n = len(names)
     if names.count(names[0]) == n and units.count(units[0]) == n:
-        return (_one_series(names[0], units[0], known, first),), np.zeros(n, np.int64)
+        return [(names[0], units[0])], np.zeros(n, np.int64)
     numbers: dict[tuple[str, str], int] = {}
     index = [numbers.setdefault(key, len(numbers)) for key in zip(names, units, strict=True)]
-    series = tuple(_one_series(name, unit, known, first) for name, unit in numbers)
-    return series, np.array(index, np.int64)
+    return list(numbers), np.array(index, np.int64)
 
 
-def _one_series(name: str, unit: str, known: Sequence[Series], first: Measurement) -> Series:
+def _series(name: str, unit: str, known: Sequence[Series], body: bytes) -> Series:
+    """The known series of that parameter and unit, or another of the same sensor."""
     for one in known:
         if one.parameter == name and one.unit == unit:
             break
     else:
         one = replace(known[0], parameter=name, unit=unit)
-    if one.cadence_s is None and first.period.interval is not None:
-        one = replace(one, cadence_s=cadence(first.period.interval, 1))
+    if one.cadence_s is None:
+        one = replace(one, cadence_s=_interval(body))
     return one
 
 
-def cadence(interval: str, count: int) -> float | None:
+def _interval(body: bytes) -> float | None:
+    """Seconds of the first measurement's period."""
+    try:
+        first = msgspec.json.decode(raw_records(body)[1][0], type=_IntervalOnly)
+    except UNDECODABLE:
+        return None
+    return cadence(first.period.interval, 1)
+
+
+def cadence(interval: str, count: float) -> float | None:
     """Seconds between readings, from `count` of them in an interval such as 01:00:00; None
     where that makes no sense."""
     match = re.fullmatch(r"([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])", interval)
-    if match is None or count < 1:
+    if match is None or count <= 0:
         return None
     hours, minutes, seconds = map(int, match.groups())
     every = (hours * 3600 + minutes * 60 + seconds) / count
@@ -287,7 +293,7 @@ def _record(raw: msgspec.Raw | bytes, partition: str) -> Measurement | Reject:
         reason = "period.datetimeTo.utc: not a time with a zone in ISO 8601"
         return Reject(partition, "schema", reason, payload)
     for field, text in (("name", found.parameter.name), ("units", found.parameter.units)):
-        if not _sound([text]):
+        if not _sound(text):
             reason = f"parameter.{field}: empty, too long, or with characters that cannot be printed"
             return Reject(partition, "schema", reason, payload, int(times[0]))
     return found

@@ -1,10 +1,11 @@
-"""Bodies of HTTP responses: inflated piece by piece under a limit, and what errors say. Pure."""
+"""What HTTP responses say: bodies, inflated piece by piece under a limit, errors, times. Pure."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 
 LONGEST_DETAIL = 200
 
@@ -47,16 +48,14 @@ def _limited(pieces: Iterable[bytes], limit: int) -> bytes:
 def _members(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
     """Inflate gzip, which may be several members one after the other."""
     member = zlib.decompressobj(31)
-    begun = False
     for piece in pieces:
         rest = piece
         while rest:
             if member.eof:
-                member, begun = zlib.decompressobj(31), False
-            # Zeros may follow the last member as padding.
-            if not begun and not rest.strip(b"\0"):
-                break
-            begun = True
+                # Zeros may follow the last member as padding.
+                if not rest.strip(b"\0"):
+                    break
+                member = zlib.decompressobj(31)
             try:
                 yield member.decompress(rest, limit + 1)
             except zlib.error:
@@ -119,3 +118,25 @@ def _complaint(item: object) -> str:
     return f"{name}{item.get('msg', '')}"
 
 
+def http_date(text: str) -> float | None:
+    """Seconds since the epoch of an HTTP date; None where it is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def retry_after(headers: Mapping[str, str], now: int) -> float | None:
+    """Seconds from `now` (microseconds UTC) that Retry-After asks to wait, never negative; None
+    where it is absent or illegible."""
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value[:9])
+    at = http_date(value)
+    return None if at is None else max(0.0, at - now / 1e6)
+
+
+def number(headers: Mapping[str, str], name: str) -> int | None:
+    """A header's whole number, not negative; None where it has none."""
+    value = headers.get(name, "").strip()
+    return int(value) if value.isdecimal() and len(value) < 12 else None
