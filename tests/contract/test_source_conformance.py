@@ -37,9 +37,6 @@ from loader.readings import (
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     """One kind of source, set up with its world."""
     case: SourceCase = request.param
-    reason = case.missing()
-    if reason:
-        pytest.skip(reason)
     with case.stage(tmp_path) as made:
         yield made
 
