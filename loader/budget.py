@@ -20,7 +20,7 @@ LOT = 5
 """Requests taken from the journal at once: what a killed process loses at most."""
 RESERVE = 0.2
 """The share of every limit that background work leaves for live runs."""
-LOOK_S = 5.0
+LOOK_S = 1.0
 """A waiting thread looks at the clock this often: another may have learned something."""
 UNEXPLAINED = 3
 """So many refusals in a row without a word about limits mean an exhausted minute."""
