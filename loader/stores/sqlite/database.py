@@ -14,13 +14,10 @@ from pathlib import Path
 from loader import sqltext
 from loader.errors import LoaderError, StoreError, StoreUnavailable
 
-BUSY_S = 30.0
-"""How long a statement waits for another process's transaction."""
-
 OLDEST = (3, 37, 0)
 """The first SQLite with STRICT tables."""
 
-_BUSY = (StoreUnavailable, f"another process kept the database busy for {BUSY_S:.0f} s")
+_BUSY = (StoreUnavailable, "another process kept the database busy for {busy_s:.0f} s")
 _CLOSED = (
     StoreError,
     "cannot be written ({error}); file and folder must be writable for the user who runs the loader",
@@ -43,8 +40,9 @@ SQL = sqltext.queries(Path(__file__).with_name("queries.sql"))
 class Database:
     """One file and the connections to it: one that writes, one for the journal, some that read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy_s: float) -> None:
         self.path = path.resolve()
+        self._busy_s = busy_s
         self._guard = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -55,13 +53,17 @@ class Database:
         if sqlite3.sqlite_version_info < OLDEST:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or newer is needed")
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+            self.path,
+            timeout=self._busy_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         try:
             if query_only:
                 connection.execute("PRAGMA query_only = ON")
                 return connection
-            _use_wal(connection)
+            self._use_wal(connection)
             # FULL: NORMAL may forget the newest commits when the power goes.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -123,9 +125,21 @@ class Database:
                 raise
             raise self._explain(error) from error
 
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Two processes that create the file at once collide here, past the busy timeout's reach."""
+        deadline = time.monotonic() + self._busy_s
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
+
     def _explain(self, error: sqlite3.Error) -> LoaderError:
         kind, text = _MEANING.get(error.sqlite_errorcode & 0xFF, (StoreError, "{error}"))
-        what = text.format(error=error, name=error.sqlite_errorname, free=self._free())
+        what = text.format(error=error, name=error.sqlite_errorname, free=self._free(), busy_s=self._busy_s)
         return kind(f"{self.path}: {what}")
 
     def _free(self) -> str:
@@ -160,19 +174,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         raise
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Two processes that create the file at once collide here, past the busy timeout's reach."""
-    deadline = time.monotonic() + BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(0.02)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -35,12 +35,13 @@ class SQLiteStore(SQLiteReports, SQLiteJournal):
     """A `Store`, `Reports` and `Journal` in one file.
 
     `clock` dates only what the store itself notes: when a batch was committed, when a run without
-    an end must have ended, when a migration was applied.
+    an end must have ended, when a migration was applied. `busy_s` is how long any call waits for
+    another process's transaction before it raises StoreUnavailable.
     """
 
-    def __init__(self, path: Path, clock: Clock = _now) -> None:
+    def __init__(self, path: Path, clock: Clock = _now, busy_s: float = 30.0) -> None:
         self.url = f"sqlite:///{path}"
-        self._database = Database(path)
+        self._database = Database(path, busy_s)
         SQLiteReports.__init__(self, self._database)
         SQLiteJournal.__init__(self, self._database)
         self._clock = clock

@@ -1,0 +1,199 @@
+"""Migrations, and what the tables look like to who opens the file with other tools."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loader.errors import StoreError
+from loader.readings import Batch, Counts, Place, Readings, Series
+from loader.sqltext import Migration
+from loader.stores.sqlite import SQLiteStore, schema
+
+SECOND_STEP = Migration(
+    len(schema.MIGRATIONS) + 1,
+    "later",
+    "CREATE TABLE later (a INTEGER) STRICT;\n"
+    "-- a trigger; with semicolons\n"
+    "CREATE TRIGGER later_added AFTER INSERT ON later BEGIN\n"
+    "    UPDATE later SET a = 1; -- one;\n"
+    "    UPDATE later SET a = 2;\n"
+    "END;\n",
+)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "some.db", isolation_level=None)) as opened:
+        yield opened
+
+
+def tables(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    return set(connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+@pytest.mark.parametrize("version", range(len(schema.MIGRATIONS)))
+def test_every_earlier_version_becomes_the_current_one(
+    connection: sqlite3.Connection, version: int
+) -> None:
+    """Migrating from it gives the very schema that a fresh file gets."""
+    schema.migrate(connection, lambda: 1, schema.MIGRATIONS[:version])
+    schema.migrate(connection, lambda: 2)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        schema.migrate(fresh, lambda: 3)
+        assert tables(connection) == tables(fresh)
+    assert schema.version(connection) == len(schema.MIGRATIONS)
+
+
+def test_a_later_step_is_applied_once(connection: sqlite3.Connection) -> None:
+    """Only what is missing runs, statement by statement, and the versions are dated."""
+    steps = (*schema.MIGRATIONS, SECOND_STEP)
+    schema.migrate(connection, lambda: 1)
+    schema.migrate(connection, lambda: 2, steps)
+    schema.migrate(connection, lambda: 3, steps)
+    assert {name for _, name, _ in tables(connection)} >= {"later", "later_added"}
+    dated = connection.execute("SELECT version, applied_at FROM schema_version ORDER BY version").fetchall()
+    assert dated == [*((m.number, 1) for m in schema.MIGRATIONS), (SECOND_STEP.number, 2)]
+    assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+def test_a_step_that_fails_leaves_the_version_before(connection: sqlite3.Connection) -> None:
+    """Its transaction is undone whole, number included."""
+    broken = Migration(
+        SECOND_STEP.number, "broken", "CREATE TABLE half (a INTEGER);\nINSERT INTO nowhere VALUES (1);\n"
+    )
+    schema.migrate(connection, lambda: 1)
+    before = tables(connection)
+    with pytest.raises(sqlite3.OperationalError):
+        schema.migrate(connection, lambda: 2, (*schema.MIGRATIONS, broken))
+    assert (tables(connection), schema.version(connection)) == (before, len(schema.MIGRATIONS))
+
+
+def test_a_step_that_breaks_references_is_refused(connection: sqlite3.Connection) -> None:
+    """A migration may rebuild tables, but not lose what others refer to."""
+    broken = Migration(
+        SECOND_STEP.number, "broken", "INSERT INTO batch SELECT 7, 1, " + "0, " * 17 + "0;\n"
+    )
+    schema.migrate(connection, lambda: 1)
+    with pytest.raises(StoreError, match="batch"):
+        schema.migrate(connection, lambda: 2, (*schema.MIGRATIONS, broken))
+    assert connection.execute("SELECT count(*) FROM batch").fetchone() == (0,)
+
+
+def test_a_newer_file_is_refused(tmp_path: Path) -> None:
+    """A program does not touch what a later one wrote, and says both versions."""
+    path = tmp_path / "loader.db"
+    store = SQLiteStore(path)
+    store.migrate()
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (99, 1)")
+        connection.commit()
+    again = SQLiteStore(path)
+    with pytest.raises(StoreError, match=f"99.*{len(schema.MIGRATIONS)} at most"):
+        again.migrate()
+    again.close()
+
+
+def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
+    """A file with other tables is left as it is."""
+    path = tmp_path / "photos.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE photo (a)")
+    store = SQLiteStore(path)
+    with pytest.raises(StoreError, match="another program"):
+        store.migrate()
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert {name for _, name, _ in tables(connection)} == {"photo"}
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """It is named, and not overwritten."""
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear diary, " * 100)
+    store = SQLiteStore(path)
+    with pytest.raises(StoreError, match=r"letter\.txt: is not a SQLite database"):
+        store.migrate()
+    store.close()
+    assert path.read_text().startswith("Dear diary")
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    """A database in a folder that is not there yet can be opened; one below a file cannot."""
+    store = SQLiteStore(tmp_path / "a" / "b" / "loader.db")
+    store.migrate()
+    store.close()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="file"):
+        SQLiteStore(tmp_path / "file" / "loader.db").migrate()
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Path:
+    """A file with a few readings around 1970 and 2024, one without a value."""
+    path = tmp_path / "loader.db"
+    store = SQLiteStore(path)
+    store.migrate()
+    lease = store.acquire("src")
+    run = store.begin_run(lease, "test", 1)
+    listed = (Series("s1", "pm25", "ug/m3", "st1", "p1"),)
+    times = [-1_500_000, -1, 0, 1_706_659_200_000_000, 1_706_659_200_000_000 + 250_000]
+    values = [-1.0, 1.0, 2.0, np.nan, 4.0]
+    batch = Batch(
+        run,
+        1,
+        "src",
+        2,
+        listed,
+        Readings.of([0] * 5, times, values),
+        (Place(0, 0, 27.7, 85.3),),
+        (),
+        (),
+        Counts(),
+    )
+    store.commit(lease, batch, lambda _, r: (r.flag, r.tests))
+    store.close()
+    return path
+
+
+def test_columns_hold_plain_numbers(loaded: Path) -> None:
+    """Integers, floats and NULL; nothing of NumPy's, no NaN."""
+    with closing(sqlite3.connect(loaded)) as connection:
+        kinds = connection.execute(
+            "SELECT DISTINCT typeof(series_id), typeof(time), typeof(value), typeof(flag), typeof(tests)"
+            " FROM reading"
+        ).fetchall()
+    assert sorted(kinds) == [
+        ("integer", "integer", "null", "integer", "integer"),
+        ("integer", "integer", "real", "integer", "integer"),
+    ]
+
+
+def test_the_view_writes_times_out(loaded: Path) -> None:
+    """ISO 8601 in UTC, with a fraction where there is one, before 1970 too."""
+    with closing(sqlite3.connect(loaded)) as connection:
+        rows = connection.execute("SELECT time, value, latitude FROM readings ORDER BY value").fetchall()
+    assert rows == [
+        ("2024-01-31T00:00:00Z", None, 27.7),
+        ("1969-12-31T23:59:58.500000Z", -1.0, None),
+        ("1969-12-31T23:59:59.999999Z", 1.0, None),
+        ("1970-01-01T00:00:00Z", 2.0, 27.7),
+        ("2024-01-31T00:00:00.250000Z", 4.0, 27.7),
+    ]
+
+
+def test_the_view_reads_by_key(loaded: Path) -> None:
+    """For one series it neither scans the readings nor sorts."""
+    with closing(sqlite3.connect(loaded)) as connection:
+        plan = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT * FROM readings WHERE source = 'src'"
+        ).fetchall()
+    steps = [row[3] for row in plan]
+    assert any(step.startswith("SEARCH r USING PRIMARY KEY") for step in steps), steps
+    assert not any("SCAN" in step or "TEMP B-TREE" in step for step in steps), steps
