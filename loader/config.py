@@ -187,7 +187,8 @@ class _Reading:
             return
         if url is not None:
             data["store"] = url
-            self.marks["store",] = Mark(1, 1)
+            self.marks.setdefault(("store",), Mark(1, 1))
+            self.empty.discard(("store",))
             self.filled["store",] = ("DATABASE_URL",)
 
     # From plain data to models

@@ -47,6 +47,8 @@ def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
                 "then": {"$ref": f"#/$defs/{settings.__name__}"},
             }
         )
+    _tidy(config)
+    _tidy(definitions)
     sources = config["properties"]["sources"]
     sources["additionalProperties"] = {
         "type": "object",
@@ -55,8 +57,6 @@ def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
         "allOf": blocks,
     }
     sources["minProperties"] = 1
-    _tidy(config)
-    _tidy(definitions)
     definitions["Variable"] = _VARIABLE
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -82,6 +82,9 @@ def _tidy(node: Any) -> None:
         del node["title"]
     if isinstance(node.get("default"), int) and PATTERN in _patterns(node):
         node["default"] = format_duration(node["default"])
+    if "$ref" in node and "description" in node:
+        # A block below which everything is commented out.
+        node["anyOf"] = [{"$ref": node.pop("$ref")}, {"type": "null"}]
     bound = node.get("type") in ("integer", "number", "boolean") or "pattern" in node or "enum" in node
     if bound and "anyOf" not in node:
         own = {k: node.pop(k) for k in list(node) if k not in ("description", "default")}

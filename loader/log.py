@@ -7,6 +7,7 @@ from any thread; a log that cannot be written never stops the loader.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -147,6 +148,10 @@ def _open_file(settings: FileSettings) -> logging.Handler:
             if not self.failed:
                 self.failed = True
                 sys.stderr.write(f"log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}\n")
+
+        def close(self) -> None:
+            with contextlib.suppress(OSError):  # what is left in its buffer has no room either
+                super().close()
 
     try:
         settings.path.parent.mkdir(parents=True, exist_ok=True)
