@@ -245,3 +245,18 @@ class FileOutput:
             raise click.exceptions.Exit(0) from None
         except OSError as error:
             raise LoaderError(f"cannot write {self._path}: {error.strerror}") from error
+
+
+class StdOutput:
+    """Bytes to stdout as they come; errors as in `put`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, data: bytes) -> None:
+        put(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass

@@ -1,0 +1,113 @@
+"""`loader export`: readings as CSV, NDJSON or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loader.commands.output import FileOutput, StdOutput, note
+from loader.commands.selection import (
+    NOTHING_LOADED,
+    chosen_series,
+    period,
+    period_options,
+    series_options,
+)
+
+if TYPE_CHECKING:
+    from loader.commands.context import Context
+    from loader.readings import StoredSeries
+
+SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json"}
+
+
+@click.command("export")
+@series_options
+@period_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "ndjson", "json"]),
+    help="Default: by the name of the output file, else csv.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["long", "wide"]),
+    default="long",
+    show_default=True,
+    help="long: a row for each reading; wide: one for each station and time.",
+)
+@click.option(
+    "--zone",
+    type=click.Choice(["utc", "station"]),
+    default="utc",
+    show_default=True,
+    help="Times in UTC, or in the station's zone with their offset.",
+)
+@click.option("--flags", is_flag=True, help="In the wide layout, add a flag column to each parameter.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
+    default=Path("-"),
+    show_default=True,
+    help="Where to; - is standard output. A file appears whole or not at all.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    stations: tuple[str, ...],
+    parameters: tuple[str, ...],
+    sensors: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    form: str | None,
+    layout: str,
+    zone: str,
+    flags: bool,
+    output: Path,
+) -> None:
+    """Write readings as CSV, NDJSON or JSON, sorted by source, station and time.
+
+    Missing values are empty or null. In CSV, a text that a spreadsheet would take for a formula
+    gets an apostrophe before it; numbers are never touched.
+    """
+    from loader.export import Form, Layout, Style, export
+    from loader.readings import Window
+
+    context: Context = ctx.obj
+    when = period(since, until)
+    series = chosen_series(context, names, stations, parameters, sensors)
+    window = Window(
+        -(2**62) if when.since is None else when.since, 2**62 if when.until is None else when.until
+    )
+    style = Style(
+        form=Form(form or SUFFIXES.get(output.suffix.lower(), "csv")),
+        layout=Layout(layout),
+        local=zone == "station",
+        flags=flags,
+    )
+    if style.local:
+        _tell_zones(series)
+    pieces = 0
+    with StdOutput() if output == Path("-") else FileOutput(output) as out:
+        for piece in export(context.store(), series, window, style):
+            out.write(piece)
+            pieces += 1
+    if pieces == (0 if style.form is Form.NDJSON else 1):
+        note(NOTHING_LOADED if not context.store().sources() else "no readings fit what was asked for")
+
+
+def _tell_zones(series: list[StoredSeries]) -> None:
+    """Say which stations stay in UTC: their zone is not known."""
+    from loader.zones import zone_of
+
+    known = {(s.source, s.series.station): False for s in series}
+    for s in series:
+        known[s.source, s.series.station] |= zone_of(s.series.timezone) is not None
+    for (_, station), zoned in known.items():
+        if not zoned:
+            note(f"station {station}: its zone is not known, its times stay in UTC")

@@ -1,0 +1,244 @@
+"""`loader quarantine`: records that could not become readings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loader.commands.output import (
+    Column,
+    clean,
+    confirm,
+    document,
+    iso,
+    iso_or_none,
+    line,
+    note,
+    number,
+    plural,
+    put,
+    table,
+)
+from loader.commands.selection import chosen_sources, json_option, yes_option
+from loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from loader.commands.context import Context
+    from loader.contracts import Reports
+    from loader.readings import Quarantined
+
+SHORT = 12
+"""Digits of a digest that the list shows; any beginning that fits one record will do."""
+
+LOT = 1_000
+"""Records asked for at first; more when those do not answer the question."""
+
+
+@click.group("quarantine")
+def command() -> None:
+    """List, show, replay and drop records that could not become readings.
+
+    They are kept whole, with the rule they broke, so that nothing is lost: once the reason is
+    gone, a replay sends them through the same checks again.
+    """
+
+
+@command.command("list")
+@click.option("--source", "names", multiple=True, metavar="NAME", help="Only this source; repeatable.")
+@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Only this rule; repeatable.")
+@click.option("--pending", is_flag=True, help="Only those not replayed yet.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    show_default=True,
+    help="How many, the newest first.",
+)
+@json_option
+@click.pass_context
+def list_(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    rules: tuple[str, ...],
+    pending: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List quarantined records, the newest first."""
+    context: Context = ctx.obj
+
+    def fits(q: Quarantined) -> bool:
+        return (not rules or q.rule in rules) and not (pending and q.replayed_by is not None)
+
+    found = [q for name in _sources(context, names) for q in records(context.store(), name, fits, limit)]
+    found = sorted(found, key=lambda q: -q.last_seen)[:limit]
+    if as_json:
+        document([_item(q) for q in found])
+        return
+    if not found:
+        note("nothing is quarantined" + (" that fits" if names or rules or pending else ""))
+        return
+    columns = [
+        *map(Column, ("digest", "source", "partition", "rule", "time", "last seen")),
+        Column("count", right=True),
+        Column("replayed by", right=True),
+        Column("reason"),
+    ]
+    table(columns, [_row(q) for q in found])
+
+
+@command.command("show")
+@click.argument("digest")
+@click.option("--source", "names", multiple=True, metavar="NAME", help="Only this source; repeatable.")
+@click.option("--raw", is_flag=True, help="Only the payload, byte for byte.")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, digest: str, names: tuple[str, ...], raw: bool, as_json: bool) -> None:
+    """Show one record whole. DIGEST may be cut short, as in the list."""
+    context: Context = ctx.obj
+    found = by_digest(context, names, [digest])
+    if raw:
+        put(found[0].payload)
+        return
+    if as_json:
+        document([{**_item(q), **_payload(q)} for q in found])
+        return
+    for q in found:
+        for name, value in _item(q).items():
+            line(clean(f"{name + ':':<13}{'-' if value is None else value}"))
+        payload = _payload(q)
+        line(f"payload ({plural(len(q.payload), 'byte')}, {payload['encoding']}):")
+        line(*(clean(part) for part in payload["payload"].splitlines()))
+
+
+@command.command("drop")
+@click.argument("digests", nargs=-1, metavar="[DIGEST]...")
+@click.option("--source", "names", multiple=True, metavar="NAME", help="Only of this source; repeatable.")
+@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Those of this rule; repeatable.")
+@click.option("--replayed", is_flag=True, help="Those that have become readings by a replay.")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@yes_option
+@click.pass_context
+def drop(
+    ctx: click.Context,
+    digests: tuple[str, ...],
+    names: tuple[str, ...],
+    rules: tuple[str, ...],
+    replayed: bool,
+    everything: bool,
+    yes: bool,
+) -> None:
+    """Delete quarantined records for good, by DIGEST or by what they have in common."""
+    if not (digests or rules or replayed or everything):
+        raise UsageError("say which records to drop: digests, --rule, --replayed or --all")
+    context: Context = ctx.obj
+    store = context.store()
+
+    def fits(q: Quarantined) -> bool:
+        return (not rules or q.rule in rules) and (not replayed or q.replayed_by is not None)
+
+    if digests:
+        found = [q for q in by_digest(context, names, digests) if fits(q)]
+    else:
+        found = [q for name in _sources(context, names) for q in records(store, name, fits, None)]
+    if not found:
+        note("nothing is quarantined that fits")
+        return
+    for (source, rule), count in sorted(Counter((q.source, q.rule) for q in found).items()):
+        line(clean(f"{source}: deletes {plural(count, 'record')} of rule {rule}"))
+    lost = sum(q.replayed_by is None for q in found)
+    if lost:
+        line(f"{number(lost)} of them have not become readings: their content is lost then")
+    confirm(yes)
+    dropped = 0
+    for source in sorted({q.source for q in found}):
+        wanted = sorted({q.digest for q in found if q.source == source})
+        lease = store.acquire(source)
+        try:
+            for at in range(0, len(wanted), LOT):
+                dropped += store.drop_quarantined(lease, wanted[at : at + LOT])
+        finally:
+            lease.release()
+    line(f"done: {plural(dropped, 'record')} deleted")
+
+
+def records(
+    reports: Reports, source: str, fits: Callable[[Quarantined], bool], limit: int | None
+) -> list[Quarantined]:
+    """Records of a source that fit, the newest first, all where no limit is given."""
+    lot = LOT
+    while True:
+        seen = reports.quarantined(source, lot)
+        found = [q for q in seen if fits(q)]
+        if len(seen) < lot or (limit is not None and len(found) >= limit):
+            return found[:limit]
+        lot *= 4
+
+
+def by_digest(context: Context, names: Sequence[str], asked: Sequence[str]) -> list[Quarantined]:
+    """The records whose digests begin as asked. Raises UsageError for a beginning that none has,
+    or that several have; one digest in several partitions is one record to whoever asks."""
+    store = context.store()
+    starts = tuple(text.lower() for text in asked)
+
+    def fits(q: Quarantined) -> bool:
+        return q.digest.startswith(starts)
+
+    found = [q for name in _sources(context, names) for q in records(store, name, fits, None)]
+    for text, start in zip(asked, starts, strict=True):
+        digests = sorted({q.digest for q in found if q.digest.startswith(start)})
+        if not digests or not start:
+            raise UsageError(
+                f"no quarantined record has the digest {text}; `loader quarantine list` shows them"
+            )
+        if len(digests) > 1:
+            raise UsageError(
+                f"{text} fits {number(len(digests))} records, such as {digests[0]} and {digests[1]}"
+            )
+    return found
+
+
+def _sources(context: Context, names: Sequence[str]) -> list[str]:
+    stored = context.store().sources()
+    return [name for name in chosen_sources(context, names) if name in stored]
+
+
+def _item(q: Quarantined) -> dict[str, Any]:
+    return {
+        "digest": q.digest,
+        "source": q.source,
+        "partition": q.partition,
+        "rule": q.rule,
+        "reason": q.reason,
+        "time": iso_or_none(q.time),
+        "first_run": q.first_run,
+        "last_seen": iso(q.last_seen),
+        "count": q.count,
+        "replayed_by": q.replayed_by,
+    }
+
+
+def _payload(q: Quarantined) -> dict[str, str]:
+    try:
+        return {"payload": q.payload.decode("utf-8"), "encoding": "utf-8"}
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        return {"payload": b64encode(q.payload).decode("ascii"), "encoding": "base64"}
+
+
+def _row(q: Quarantined) -> list[str | None]:
+    return [
+        q.digest[:SHORT],
+        q.source,
+        q.partition,
+        q.rule,
+        iso_or_none(q.time),
+        iso(q.last_seen - q.last_seen % 1_000_000),
+        number(q.count),
+        None if q.replayed_by is None else str(q.replayed_by),
+        q.reason,
+    ]
