@@ -14,6 +14,7 @@ from loader.contracts import Checker
 from loader.quality.score import due
 from loader.reading import Piece
 from loader.readings import (
+    SECOND,
     Batch,
     Check,
     Counts,
@@ -58,10 +59,10 @@ class Gathering:
             self._since = time.monotonic()
         self._progress.append(piece.progress)
         if piece.page is not None and piece.window is not None:
-            self.add_page(piece.page, piece.progress.read)
+            self.add_page(piece.page, piece.progress.read, first=piece.first)
 
-    def add_page(self, page: Page, read: Sequence[Window]) -> None:
-        """Take a page in that answers for the windows `read`."""
+    def add_page(self, page: Page, read: Sequence[Window], *, first: bool = False) -> None:
+        """Take a page in that answers for the windows `read`; `first` of its task or not."""
         numbers = np.array([self._number(s) for s in page.series], np.int32)
         readings = page.readings
         if len(readings):
@@ -70,7 +71,7 @@ class Gathering:
         self._places.extend(replace(p, series=int(numbers[p.series])) for p in page.places)
         self._rejects.extend(page.rejects)
         self._rows += len(readings) + len(page.rejects)
-        self._counts += self._expected(page, read)
+        self._counts += self._expected(page, read, first)
 
     def _number(self, series: Series) -> int:
         number = self._index.setdefault(series.key, len(self._series))
@@ -78,10 +79,12 @@ class Gathering:
             self._series.append(series)
         return number
 
-    def _expected(self, page: Page, read: Sequence[Window]) -> Counts:
+    def _expected(self, page: Page, read: Sequence[Window], first: bool) -> Counts:
         """What can be counted before the store is asked: what was due, and what came of it.
 
-        A series' readings are due up to the newest one that came: younger ones may be late.
+        A series' readings are due up to the newest one that came: younger ones may be late. On
+        the first page of a task they are due from the oldest one that came: the window may begin
+        before the sensor did.
         """
         readings = page.readings
         flag, tests = self._check(page.series, readings)
@@ -90,12 +93,15 @@ class Gathering:
             mine = readings.series == number
             if not series.cadence_s or not mine.any():
                 continue
+            step = int(series.cadence_s * SECOND)
             newest = int(readings.time[mine].max())
+            oldest = int(readings.time[mine].min()) - step
             times = np.unique(readings.time[mine & (flag != Flag.MISSING)])
             for window in read:
-                until = Window(window.start, min(window.end, newest))
-                wanted = due(until, int(series.cadence_s * 1_000_000)) if until else 0
-                came = int(np.count_nonzero((times > until.start) & (times <= until.end)))
+                start = max(window.start, oldest) if first else window.start
+                asked = Window(start, min(window.end, newest))
+                wanted = due(asked, step) if asked else 0
+                came = int(np.count_nonzero((times > asked.start) & (times <= asked.end)))
                 expected += wanted
                 observed += min(came, wanted)
         return Counts(

@@ -36,13 +36,15 @@ a row may still be a few bad stretches read at the same time."""
 class Piece:
     """What a reader hands to the writer: a page or None, and what it means for the ledger.
 
-    `window` is the stretch the page answers for. `failed` says that the task is over and why.
+    `window` is the stretch the page answers for, `first` marks the task's first page. `failed`
+    says that the task is over and why.
     """
 
     task: Task
     progress: Progress
     page: Page | None = None
     window: Window | None = None
+    first: bool = False
     failed: str | None = None
 
 
@@ -213,7 +215,8 @@ class Reader:
                     yield from convict()
                     newest = int(page.readings.time.max()) if len(page.readings) else None
                     window = Window(after, page.covered_to)
-                    yield Piece(task, ledger.page(task, after, page.covered_to, newest), page, window)
+                    progress = ledger.page(task, after, page.covered_to, newest)
+                    yield Piece(task, progress, page, window, first=after == task.window.start)
                     after = page.covered_to
             except Retryable as error:
                 rest = Window(suspects[0][0].start if suspects else after, task.window.end)
