@@ -100,7 +100,7 @@ class Gathering:
             for window in read:
                 start = max(window.start, oldest) if first else window.start
                 asked = Window(start, min(window.end, newest))
-                wanted = due(asked, step) if asked else 0
+                wanted = due(asked, step, newest) if asked else 0
                 came = int(np.count_nonzero((times > asked.start) & (times <= asked.end)))
                 expected += wanted
                 observed += min(came, wanted)

@@ -114,6 +114,50 @@ def show(ctx: click.Context, digest: str, names: tuple[str, ...], raw: bool, as_
         line(*(clean(part) for part in payload["payload"].splitlines()))
 
 
+@command.command("replay")
+@click.argument("digests", nargs=-1, metavar="[DIGEST]...")
+@click.option("--source", "names", multiple=True, metavar="NAME", help="Only of this source; repeatable.")
+@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Those of this rule; repeatable.")
+@json_option
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    digests: tuple[str, ...],
+    names: tuple[str, ...],
+    rules: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Send records through decoding and checks again: all that are pending, or those of DIGEST.
+
+    What has become a reading is committed like any other, and its record names the run. What is
+    still none stays as it was.
+    """
+    from loader.commands.execution import execute
+    from loader.commands.summary import print_reports
+    from loader.replay import replay as again
+
+    context: Context = ctx.obj
+
+    def fits(q: Quarantined) -> bool:
+        return q.replayed_by is None and (not rules or q.rule in rules)
+
+    if digests:
+        found = [q for q in by_digest(context, names, digests) if fits(q)]
+    else:
+        found = [q for name in _sources(context, names) for q in records(context.store(), name, fits, None)]
+    if not found:
+        note("nothing is quarantined that fits")
+        return
+    by_source: dict[str, list[Quarantined]] = {}
+    for q in found:
+        by_source.setdefault(q.source, []).append(q)
+    reports, code = execute(
+        context, tuple(by_source), lambda pipeline: again(pipeline, by_source[pipeline.source.name])
+    )
+    print_reports(reports, as_json=as_json)
+    ctx.exit(code)
+
+
 @command.command("drop")
 @click.argument("digests", nargs=-1, metavar="[DIGEST]...")
 @click.option("--source", "names", multiple=True, metavar="NAME", help="Only of this source; repeatable.")
