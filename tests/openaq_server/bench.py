@@ -55,13 +55,15 @@ class BenchWorld:
         pool = [random.gauss(20, 6) for _ in range(POOL)]
         self.pool = [round(v, 1) for v in pool]
         self._values = [b'{"value":%s' % str(v).encode() for v in self.pool]
-        self._tails = {
+        tails = {
             p: [
                 measurement_parts(PARAMETERS[p], cadence_s, t, ZONE, flagged=False).encode() + b","
                 for t in self.times
             ]
             for p in sorted({self.parameter(s) for s in range(1, sensors + 1)})
         }
+        self._row_tails = {p: [t[k] for k in order] for p, t in tails.items()}
+        self._kept: dict[int, list[bytes]] = {}
         self.world = self._world()
         self.answers = BenchAnswers(self)
 
@@ -87,13 +89,19 @@ class BenchWorld:
 
     def page(self, sensor: int, first: int, last: int) -> list[bytes]:
         """The pieces of rows first..last, each row two pieces, the last one with a comma too many."""
-        order = self.order[first:last]
-        pieces: list[bytes] = [b""] * (2 * len(order))
-        values = self._values
-        pieces[0::2] = [values[(k * 7 + sensor * 131 + k // POOL * sensor) % POOL] for k in order]
-        tails = self._tails[self.parameter(sensor)]
-        pieces[1::2] = [tails[k] for k in order]
+        pieces: list[bytes] = [b""] * (2 * (last - first))
+        pieces[0::2] = self._row_values(sensor)[first:last]
+        pieces[1::2] = self._row_tails[self.parameter(sensor)][first:last]
         return pieces
+
+    def _row_values(self, sensor: int) -> list[bytes]:
+        """The first piece of every row; kept, since a list of references costs little."""
+        kept = self._kept.get(sensor)
+        if kept is None:
+            values, shift = self._values, sensor * 131
+            kept = [values[(k * 7 + shift + k // POOL * sensor) % POOL] for k in self.order]
+            self._kept[sensor] = kept
+        return kept
 
     def _world(self) -> World:
         """Locations and sensors; of the readings only the newest, for `latest` and the like."""
