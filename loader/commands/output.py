@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import click
@@ -197,17 +199,21 @@ class FileOutput:
 
     They are written beside it and put in its place on success; on any error what was there stays.
     What is no ordinary file (a pipe, /dev/stdout) is written to directly. A symbolic link is
-    followed. Raises LoaderError where the file cannot be written.
+    followed. SIGTERM ends the program, but not before what was begun is cleared away. Raises
+    LoaderError where the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         direct = path.exists() and not path.is_file()
         self._path = path if direct else path.resolve()
         self._part = None if direct else self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._before: signal.Handlers | Callable[[int, FrameType | None], Any] | int | None = None
 
     def __enter__(self) -> Self:
         with self._errors():
             self._file: IO[bytes] = (self._part or self._path).open("wb")
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         return self
 
     def write(self, data: bytes) -> None:
@@ -226,6 +232,8 @@ class FileOutput:
                 self._file.close()
             if self._part is not None:
                 self._part.unlink(missing_ok=True)
+            if self._before is not None:
+                signal.signal(signal.SIGTERM, self._before)
 
     def _finish(self) -> None:
         self._file.flush()

@@ -29,6 +29,7 @@ class Station:
     name: str
     series: int
     partitions: int
+    watermark: int | None
     newest: int | None
     age: int | None
     expected_within: int
@@ -99,6 +100,7 @@ def stations_of(
                 name=name,
                 series=len(its_series),
                 partitions=len(its_states),
+                watermark=max((s.watermark for s in its_states if s.watermark is not None), default=None),
                 newest=newest,
                 age=None if newest is None else now - newest,
                 expected_within=round(CADENCES * cadence * 1_000_000) + lookback,
@@ -114,12 +116,14 @@ def _source(
     name: str, state: str, stations: list[Station], last: RunReport | None, now: int
 ) -> dict[str, Any]:
     newest = max((s.newest for s in stations if s.newest is not None), default=None)
+    watermark = max((s.watermark for s in stations if s.watermark is not None), default=None)
     return {
         "source": name,
         "state": state,
         "stations": [_station(s) for s in stations],
         "partitions": sum(s.partitions for s in stations),
-        "watermark": iso_or_none(newest),
+        "watermark": iso_or_none(watermark),
+        "newest": iso_or_none(newest),
         "age_s": None if newest is None else (now - newest) / 1_000_000,
         "silent_stations": [s.name for s in stations if s.silent],
         "holes": _holes([h for s in stations for h in s.holes]),
@@ -142,6 +146,7 @@ def _station(s: Station) -> dict[str, Any]:
     return {
         "station": s.name,
         "series": s.series,
+        "watermark": iso_or_none(s.watermark),
         "newest": iso_or_none(s.newest),
         "age_s": None if s.age is None else s.age / 1_000_000,
         "expected_within_s": s.expected_within / 1_000_000,
@@ -177,7 +182,7 @@ def _source_row(row: dict[str, Any]) -> list[str | None]:
     last = row["last_run"]
     return [
         row["source"] + ("" if row["state"] == "enabled" else f" ({row['state']})"),
-        _whole(row["watermark"]),
+        _whole(row["newest"]),
         _age(row["age_s"]),
         number(len(row["stations"])),
         number(len(row["silent_stations"])),
