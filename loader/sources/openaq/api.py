@@ -10,7 +10,9 @@ import msgspec
 from loader.errors import NotFound
 from loader.http import Http, Reply
 from loader.responses import BadBody
-from loader.sources.openaq.decode import UNDECODABLE, Coordinates, cadence, parse_time, raw_records, records
+from loader.sources.openaq.decode import Coordinates
+from loader.sources.openaq.envelope import UNDECODABLE, raw_records, records
+from loader.sources.openaq.times import cadence, parse_time
 
 PAGE = 1000
 """The largest page the API serves."""

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from loader.readings import Check, Int64, Place, Readings, Reject, Series
-from loader.responses import BadBody
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-STAMP = 20
-"""Letters of the usual form, 2026-10-05T01:00:00Z."""
-
-UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoding may raise: bytes that are no UTF-8 come as a plain ValueError."""
+from loader.sources.openaq.envelope import UNDECODABLE, Meta, page_size, raw_records, reason
+from loader.sources.openaq.times import cadence, parse_times
 
 ONE_AT_A_TIME = threading.Lock()
 """Threads that decode at the same time only make each other wait for the interpreter."""
-
-T = TypeVar("T")
 
 
 class FlagInfo(msgspec.Struct, gc=False, frozen=True):
@@ -76,22 +64,12 @@ class _IntervalOnly(msgspec.Struct):
     period: _Interval
 
 
-class _Meta(msgspec.Struct):
-    limit: Any = None
-
-
 class _Page(msgspec.Struct):
-    meta: _Meta
+    meta: Meta
     results: list[Measurement]
 
 
-class _RawPage(msgspec.Struct):
-    meta: _Meta
-    results: list[msgspec.Raw]
-
-
 _PAGE = msgspec.json.Decoder(_Page)
-_RAW = msgspec.json.Decoder(_RawPage)
 _RECORD = msgspec.json.Decoder(Measurement)
 _TIME = msgspec.json.Decoder(_TimeOnly)
 
@@ -119,23 +97,6 @@ class Decoded:
     limit: int | None
 
 
-def raw_records(body: bytes) -> tuple[int | None, list[msgspec.Raw]]:
-    """The envelope's page size and its records, undecoded. Raises BadBody for anything else."""
-    try:
-        page = _RAW.decode(body)
-    except UNDECODABLE:
-        raise BadBody("the body is no page of the API") from None
-    return _limit(page.meta), page.results
-
-
-def records(body: bytes, kind: type[T]) -> list[T]:
-    """The envelope's records as `kind`. Raises BadBody where one of them is none."""
-    try:
-        return [msgspec.json.decode(raw, type=kind) for raw in raw_records(body)[1]]
-    except UNDECODABLE as error:
-        raise BadBody(f"a record is not as the API describes it: {_reason(error)}") from None
-
-
 def decode_page(body: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded:
     """Columns from the body of a page of measurements.
 
@@ -148,12 +109,7 @@ def decode_page(body: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded
         except UNDECODABLE:
             limit, raws = raw_records(body)
             return _one_by_one(raws, limit, known, sanity)
-        return _columns(page.results, _limit(page.meta), known, sanity, body)
-
-
-def _limit(meta: _Meta) -> int | None:
-    limit = meta.limit
-    return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
+        return _columns(page.results, page_size(page.meta), known, sanity, body)
 
 
 def _columns(
@@ -178,7 +134,7 @@ def _columns(
     if not believed.all():
         raws = raw_records(body)[1]
         rejects = tuple(
-            _unbelieved(known, bytes(raws[i]), int(times[i]), sanity) for i in np.flatnonzero(~believed)
+            _unbelieved(known, raws[i], int(times[i]), sanity) for i in np.flatnonzero(~believed)
         )
         readings = readings.take(believed)
         places = tuple(p for p in places if sanity.earliest <= p.time <= sanity.latest)
@@ -221,17 +177,6 @@ def _interval(body: bytes) -> float | None:
     return cadence(first.period.interval, 1)
 
 
-def cadence(interval: str, count: float) -> float | None:
-    """Seconds between readings, from `count` of them in an interval such as 01:00:00; None
-    where that makes no sense."""
-    match = re.fullmatch(r"([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])", interval)
-    if match is None or count <= 0:
-        return None
-    hours, minutes, seconds = map(int, match.groups())
-    every = (hours * 3600 + minutes * 60 + seconds) / count
-    return every if 1 <= every <= 7 * 86_400 else None
-
-
 def _places(found: list[Measurement], index: Int64, times: Int64) -> tuple[Place, ...]:
     """Where each series was, once for each time that it moved."""
     where = [m.coordinates for m in found]
@@ -257,11 +202,11 @@ def position(c: Coordinates) -> tuple[float, float] | None:
 
 
 def _one_by_one(
-    raws: Sequence[msgspec.Raw], limit: int | None, known: Sequence[Series], sanity: Sanity
+    raws: Sequence[bytes], limit: int | None, known: Sequence[Series], sanity: Sanity
 ) -> Decoded:
     """Decode records singly, so that a broken one costs only itself."""
     good: list[Measurement] = []
-    payloads: list[msgspec.Raw] = []
+    payloads: list[bytes] = []
     stamps: list[int] = []
     rejects: list[Reject] = []
     for raw in raws:
@@ -274,20 +219,19 @@ def _one_by_one(
             good.append(result)
             payloads.append(raw)
             stamps.append(int(parse_times([result.period.datetimeTo.utc])[0][0]))
-    body = b'{"meta":{},"results":[%b]}' % b",".join(map(bytes, payloads))
+    body = b'{"meta":{},"results":[%b]}' % b",".join(payloads)
     rest = _columns(good, limit, known, sanity, body)
     return replace(
         rest, rejects=(*rejects, *rest.rejects), stamps=np.array(stamps, np.int64), count=len(raws)
     )
 
 
-def _record(raw: msgspec.Raw | bytes, partition: str) -> Measurement | Reject:
+def _record(payload: bytes, partition: str) -> Measurement | Reject:
     """One record, or why it is none."""
-    payload = bytes(raw)
     try:
         found = _RECORD.decode(payload)
     except UNDECODABLE as error:
-        return Reject(partition, "schema", _reason(error), payload, _legible_time(payload))
+        return Reject(partition, "schema", reason(error), payload, _legible_time(payload))
     times, legible = parse_times([found.period.datetimeTo.utc])
     if not legible[0]:
         reason = "period.datetimeTo.utc: not a time with a zone in ISO 8601"
@@ -301,17 +245,7 @@ def _record(raw: msgspec.Raw | bytes, partition: str) -> Measurement | Reject:
 
 def decode_record(payload: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded:
     """One record, decoded again for replay."""
-    return _one_by_one([msgspec.Raw(payload)], None, known, sanity)
-
-
-def _reason(error: Exception) -> str:
-    """What a decoder's error says, the field first."""
-    text = str(error)
-    match = re.fullmatch(r"(.*) - at `\$\.?(.*)`", text)
-    if match is None:
-        return "not readable as JSON" if not isinstance(error, msgspec.ValidationError) else text
-    what = match[1][:1].lower() + match[1][1:]
-    return f"{match[2]}: {what}" if match[2] else what
+    return _one_by_one([payload], None, known, sanity)
 
 
 def _legible_time(payload: bytes) -> int | None:
@@ -326,37 +260,3 @@ def _legible_time(payload: bytes) -> int | None:
 def _unbelieved(known: Sequence[Series], payload: bytes, time: int, sanity: Sanity) -> Reject:
     when = "before the earliest time that is believed" if time < sanity.earliest else "in the future"
     return Reject(known[0].partition, "timestamp", f"period.datetimeTo.utc: {when}", payload, time)
-
-
-def parse_time(text: str) -> int | None:
-    """Microseconds UTC of one ISO 8601 time with a zone; None for anything else."""
-    try:
-        at = datetime.fromisoformat(text)
-        return None if at.tzinfo is None else (at - EPOCH) // MICROSECOND
-    except (ValueError, OverflowError):
-        return None
-
-
-def parse_times(texts: Sequence[str]) -> tuple[Int64, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Microseconds UTC of ISO 8601 times with a zone, and which of them were legible."""
-    n = len(texts)
-    if n > 1 and (fast := _parse_usual(texts)) is not None:
-        return fast, np.ones(n, bool)
-    slow = [parse_time(text) for text in texts]
-    legible = np.array([at is not None for at in slow], bool)
-    return np.array([at or 0 for at in slow], np.int64), legible
-
-
-def _parse_usual(texts: Sequence[str]) -> Int64 | None:
-    """The same where all are in the usual form, in one go; None where one is not."""
-    joined = "".join(texts)
-    if set(map(len, texts)) != {STAMP} or not joined.isascii():
-        return None
-    letters = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(-1, STAMP)
-    if letters.min() < ord("-") or not ((letters[:, 10] == ord("T")) & (letters[:, 19] == ord("Z"))).all():
-        return None
-    try:
-        seconds = np.ascontiguousarray(letters[:, :19]).view("S19").ravel().astype("datetime64[s]")
-    except ValueError:
-        return None
-    return seconds.astype(np.int64) * 1_000_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -25,15 +24,15 @@ from loader.readings import (
 )
 from loader.responses import http_date, number
 from loader.sources.openaq import api
-from loader.sources.openaq.decode import Decoded, Sanity, decode_page, decode_record, raw_records
+from loader.sources.openaq.decode import Decoded, Sanity, decode_page, decode_record
+from loader.sources.openaq.envelope import raw_records
 from loader.sources.openaq.settings import KEY_REMEDY, OpenAQSettings
 from loader.sources.openaq.survey import Surveyor
+from loader.sources.openaq.times import stamp
 
 PAGE = api.PAGE
 CLOCK_SKEW_S = 60
 """Seconds that the server's clock and ours may differ before `check` complains."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OpenAQ:
@@ -238,12 +237,6 @@ class OpenAQ:
     def close(self) -> None:
         """See `contracts.Source.close`."""
         self._http.close()
-
-
-def stamp(at: int) -> str:
-    """A time in microseconds UTC as the API takes it: with a Z, for it means local time without."""
-    text = (_EPOCH + timedelta(microseconds=at)).replace(tzinfo=None).isoformat()
-    return f"{text}Z"
 
 
 def _whole(reply: Reply) -> Reply:
