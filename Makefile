@@ -34,7 +34,7 @@ campaign: $(VENV)/tested
 	$(BIN)/python -m tests.acceptance.campaign $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(VENV)/tested
-	DLT=$(DLT) $(BIN)/python -m tests.bench $(ARGS)
+	DLT=$(DLT) $(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .
