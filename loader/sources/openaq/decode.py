@@ -234,12 +234,12 @@ def _record(payload: bytes, partition: str) -> Measurement | Reject:
         return Reject(partition, "schema", reason(error), payload, _legible_time(payload))
     times, legible = parse_times([found.period.datetimeTo.utc])
     if not legible[0]:
-        reason = "period.datetimeTo.utc: not a time with a zone in ISO 8601"
-        return Reject(partition, "schema", reason, payload)
+        why = "period.datetimeTo.utc: not a time with a zone in ISO 8601"
+        return Reject(partition, "schema", why, payload)
     for field, text in (("name", found.parameter.name), ("units", found.parameter.units)):
         if not _sound(text):
-            reason = f"parameter.{field}: empty, too long, or with characters that cannot be printed"
-            return Reject(partition, "schema", reason, payload, int(times[0]))
+            why = f"parameter.{field}: empty, too long, or with characters that cannot be printed"
+            return Reject(partition, "schema", why, payload, int(times[0]))
     return found
 
 

@@ -39,7 +39,7 @@ def raw_records(body: bytes) -> tuple[int | None, list[bytes]]:
     except UNDECODABLE:
         raise BadBody("the body is no page of the API") from None
     # The mended text only tells where each record is; what is wrong with it is found later.
-    out, at = [], 0
+    out, at = [], max(mended.find(b'"results"'), 0)
     for raw in map(bytes, page.results):
         at = mended.index(raw, at)
         out.append(body[at : at + len(raw)])
@@ -73,6 +73,7 @@ def records(body: bytes, kind: type[T]) -> list[T]:
 
 
 def page_size(meta: Meta) -> int | None:
+    """The page size that the server says it used; None where it does not."""
     limit = meta.limit
     return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
 
