@@ -48,11 +48,14 @@ def moment(text: str, *, now: int | None = None) -> int:
     from loader.wiring import now as clock
 
     at = clock() if now is None else now
-    for parse in (lambda: at - parse_duration(text), lambda: parse_time(text)):
-        try:
-            return parse()
-        except ValueError:
-            continue
+    try:
+        return at - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return parse_time(text)
+    except ValueError:
+        pass
     raise UsageError(f"{text!r} is no time: write 2026-11-20, 2026-11-20T06:00:00Z or 7d (seven days ago)")
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,7 +153,7 @@ class Bench:
         return self.pipeline().run(Order(**order))  # type: ignore[arg-type]
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        with sqlite3.connect(self.path) as db:
+        with closing(sqlite3.connect(self.path)) as db:
             return db.execute(sql).fetchall()
 
     def stored(self) -> dict[str, dict[int, float]]:
