@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -56,14 +57,6 @@ class _TimeOnly(msgspec.Struct):
     period: Period
 
 
-class _Interval(msgspec.Struct):
-    interval: str
-
-
-class _IntervalOnly(msgspec.Struct):
-    period: _Interval
-
-
 class _Page(msgspec.Struct):
     meta: Meta
     results: list[Measurement]
@@ -71,6 +64,7 @@ class _Page(msgspec.Struct):
 
 _PAGE = msgspec.json.Decoder(_Page)
 _RECORD = msgspec.json.Decoder(Measurement)
+_INTERVAL = re.compile(rb'"interval"\s*:\s*"([0-9:]{1,20})"')
 _TIME = msgspec.json.Decoder(_TimeOnly)
 
 
@@ -170,11 +164,8 @@ def _series(name: str, unit: str, known: Sequence[Series], body: bytes) -> Serie
 
 def _interval(body: bytes) -> float | None:
     """Seconds of the first measurement's period."""
-    try:
-        first = msgspec.json.decode(raw_records(body)[1][0], type=_IntervalOnly)
-    except UNDECODABLE:
-        return None
-    return cadence(first.period.interval, 1)
+    found = _INTERVAL.search(body)
+    return cadence(found[1].decode(), 1) if found else None
 
 
 def _places(found: list[Measurement], index: Int64, times: Int64) -> tuple[Place, ...]:
