@@ -55,7 +55,7 @@ def _mend(found: re.Match[bytes]) -> bytes:
     """What some servers write though it is no JSON, replaced by as many letters that are."""
     text = found[0]
     if not text.startswith(b'"'):
-        return b'""'.ljust(len(text))
+        return b'"%b"' % (b" " * (len(text) - 2))
     return _ESCAPE.sub(_replace_half, text) if b"\\u" in text else text
 
 
@@ -86,4 +86,4 @@ def reason(error: Exception) -> str:
     field = path.rstrip("`").lstrip(".")
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
         return f"{field}.{missing[1]}: missing".lstrip(".")
-    return f"{field}: {what[:1].lower()}{what[1:]}" if field else what
+    return f"{field}: {what[:1].lower()}{what[1:]}".removeprefix(": ")
