@@ -147,7 +147,10 @@ def test_codings(coding: str, pack: Callable[[bytes], bytes], chunked: bool) -> 
         (Answer(body=b"x" * 1000, cut=10), True),
         (Answer(body=b"x" * 1000, cut=100, chunked=True), True),
         (Answer(body=b"no gzip at all", headers={"Content-Encoding": "gzip"}), True),
-        (Answer(body=gzip.compress(b"x" * 9999, mtime=0)[:-20], headers={"Content-Encoding": "gzip"}), True),
+        (
+            Answer(body=gzip.compress(b"x" * 9999, mtime=0)[:-20], headers={"Content-Encoding": "gzip"}),
+            True,
+        ),
         (Answer(body=zlib.compress(b"x" * 9999)[:-20], headers={"Content-Encoding": "deflate"}), True),
         (Answer(body=b"abc", headers={"Content-Encoding": "br"}), True),
         (Answer(body=b"abc", wait=3), False),
