@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -59,6 +60,30 @@ def query_sqlite(address: str, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import postgres  # noqa: E402
+
+
+def open_postgres(address: str) -> AnyStore:
+    from loader.stores.postgres import PostgresStore
+
+    store = PostgresStore(address)
+    store.migrate()
+    return store
+
+
+def postgres_case(major: int) -> StoreCase:
+    return StoreCase(
+        name=f"postgres{major}",
+        fresh=lambda _: postgres.server(major).create(),
+        open=open_postgres,
+        query=postgres.rows,
+        drop=lambda address: postgres.server(major).drop(address),
+        missing=postgres.missing,
+    )
+
+
 STORES: list[StoreCase] = [
     StoreCase(
         name="sqlite",
@@ -66,6 +91,7 @@ STORES: list[StoreCase] = [
         open=open_sqlite,
         query=query_sqlite,
     ),
+    *map(postgres_case, postgres.binaries() or [0]),
 ]
 
 

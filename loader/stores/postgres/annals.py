@@ -1,0 +1,82 @@
+"""What a batch leaves beside its readings: places, rejected records, and how late readings came."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
+from psycopg2.extras import execute_batch
+
+from loader import lateness
+from loader.readings import Batch, Int32, Int64, Reject
+from loader.sqltext import storable
+from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp
+
+PAYLOAD = 65_536
+"""Bytes of a rejected record that are kept."""
+
+
+def write_places(cursor: Cursor, batch: Batch, ids: Int32) -> None:
+    """A row only where a series moves. Of neighbours in one spot the earlier row stays alone."""
+    if not batch.places:
+        return
+    known: dict[int, dict[int, tuple[float, float]]] = {int(ids[p.series]): {} for p in batch.places}
+    cursor.execute(SQL["places_of"], {"ids": sorted(known)})
+    for number, time, latitude, longitude in cursor:
+        known[number][micros(time)] = (latitude, longitude)
+    for place in sorted(batch.places, key=lambda p: (p.series, p.time)):
+        number, spot = int(ids[place.series]), (place.latitude, place.longitude)
+        rows = known[number]
+        times = sorted(rows)
+        at = bisect_right(times, place.time)
+        if at and rows[times[at - 1]] == spot:
+            continue
+        rows[place.time] = spot
+        cursor.execute(
+            SQL["put_place"],
+            {"id": number, "time": stamp(place.time), "latitude": spot[0], "longitude": spot[1]},
+        )
+        if at < len(times) and rows[times[at]] == spot:
+            del rows[times[at]]
+            cursor.execute(SQL["drop_place"], {"id": number, "time": stamp(times[at])})
+
+
+def write_rejects(cursor: Cursor, batch: Batch) -> None:
+    """Keep rejected records, once each; then mark those that the batch answers."""
+    found: dict[tuple[str, str], tuple[Reject, int]] = {}
+    for reject in batch.rejects:
+        key = (reject.partition, hashlib.sha256(reject.payload).hexdigest())
+        found[key] = (reject, found[key][1] + 1 if key in found else 1)
+    rows = [
+        {
+            "source": batch.source,
+            "partition": partition,
+            "rule": storable(reject.rule),
+            "digest": digest,
+            "reason": storable(reject.reason),
+            "payload": reject.payload[:PAYLOAD],
+            "time": None if reject.time is None else clamped(reject.time),
+            "run_id": batch.run_id,
+            "read_at": stamp(batch.read_at),
+            "count": count,
+        }
+        for (partition, digest), (reject, count) in found.items()
+    ]
+    execute_batch(cursor, SQL["put_quarantine"], rows, page_size=50)
+    if batch.replay:
+        cursor.execute(
+            SQL["mark_replayed"],
+            {"source": batch.source, "run_id": batch.run_id, "digests": list(batch.replay)},
+        )
+
+
+def write_delays(cursor: Cursor, source: str, delays: Mapping[int, Int64]) -> None:
+    """Add the delays (microseconds, by series id) of late readings to their histograms."""
+    if not delays:
+        return
+    cursor.execute(SQL["lateness_of"], {"ids": sorted(delays)})
+    stored: dict[int, Sequence[int]] = dict(cursor)
+    for number in sorted(delays):
+        total = lateness.add([stored.get(number, []), lateness.histogram(delays[number]).tolist()])
+        cursor.execute(SQL["put_lateness"], {"source": source, "id": number, "histogram": list(total)})

@@ -1,0 +1,164 @@
+"""One batch in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+from psycopg2 import errors
+
+from loader.contracts import Checker, Committed
+from loader.errors import StoreError, StoreUnavailable
+from loader.readings import Batch, Counts, Flag, Int32, Int64, Readings, Series, Window
+from loader.stores.postgres import annals, progress, rows
+from loader.stores.postgres.session import SQL, Cursor, micros, stamp
+
+TRIES = 3
+"""How often a batch is compared again because another writer had been quicker."""
+
+
+def write(cursor: Cursor, batch: Batch, check: Checker) -> Committed:
+    """Write the batch inside the caller's transaction, under the lease.
+
+    Raises StoreUnavailable when somebody else keeps writing the same readings, StoreError for
+    what can never be stored, and whatever `check` raises.
+    """
+    cursor.execute(
+        SQL["claim_batch"], {"run_id": batch.run_id, "seq": batch.seq, "read_at": stamp(batch.read_at)}
+    )
+    if cursor.rowcount == 0:
+        cursor.execute(SQL["batch_counts"], {"run_id": batch.run_id, "seq": batch.seq})
+        return Committed(Counts(*(cursor.fetchone() or ())), replayed=True)
+    series, others = _series(cursor, batch)
+    ids = np.array([known.id for known in series], np.int32)
+    progress.add_unknown(cursor, batch)
+    partitions = {p.partition for p in batch.progress} | {s.partition for s in batch.series}
+    covered = progress.coverage(cursor, batch.source, partitions)
+    met, written = _readings(cursor, batch, check, series, others, ids=ids)
+    new = batch.readings.take(met.split.new)
+    delays = _delays(batch, new, ids, covered)
+    _stretch(cursor, new, ids)
+    annals.write_delays(cursor, batch.source, delays)
+    annals.write_places(cursor, batch, ids)
+    annals.write_rejects(cursor, batch)
+    progress.write(cursor, batch, covered)
+    flags = np.bincount(written.flag, minlength=10).tolist()
+    counts = replace(
+        batch.counts,
+        new=len(new),
+        refetched=int(met.split.refetched.sum()),
+        revised=int(met.split.revised.sum()),
+        late=sum(map(len, delays.values())),
+        missing=flags[Flag.MISSING],
+        suspect=flags[Flag.SUSPECT],
+        failed=flags[Flag.FAIL],
+        vanished=met.vanished,
+    )
+    cursor.execute(SQL["count_batch"], {**asdict(counts), "run_id": batch.run_id, "seq": batch.seq})
+    return Committed(counts)
+
+
+def series_columns(source: str, series: Sequence[Series]) -> dict[str, object]:
+    """Parameters of the queries that insert series."""
+    return {
+        "source": source,
+        "sensor": [s.sensor for s in series],
+        "parameter": [s.parameter for s in series],
+        "unit": [s.unit for s in series],
+        "station": [s.station for s in series],
+        "partition": [s.partition for s in series],
+        "name": [s.name for s in series],
+        "timezone": [s.timezone for s in series],
+        "cadence_s": [s.cadence_s for s in series],
+        "replaces": [s.replaces for s in series],
+    }
+
+
+def _series(cursor: Cursor, batch: Batch) -> tuple[list[rows.Known], list[rows.Known]]:
+    """The batch's series in its order, those unknown inserted, and the others of the partitions
+    read; all of them locked, by id."""
+    wanted = [s.key for s in batch.series]
+    if len(set(wanted)) != len(wanted):
+        raise StoreError(f"a batch of {batch.source} lists one series twice")
+    parameters = {
+        "source": batch.source,
+        "sensors": [key[0] for key in wanted],
+        "parameters": [key[1] for key in wanted],
+        "units": [key[2] for key in wanted],
+        "partitions": sorted({p.partition for p in batch.progress if p.read}),
+    }
+    found = _lock(cursor, parameters)
+    unknown = [s for s in batch.series if s.key not in found]
+    if unknown:
+        cursor.execute(SQL["add_series"], series_columns(batch.source, unknown))
+        found = _lock(cursor, parameters)
+    chosen = set(wanted)
+    return [found[key] for key in wanted], [k for key, k in found.items() if key not in chosen]
+
+
+def _lock(cursor: Cursor, parameters: Mapping[str, object]) -> dict[tuple[str, str, str], rows.Known]:
+    cursor.execute(SQL["lock_series"], parameters)
+    found = {}
+    for number, sensor, parameter, unit, partition, first, last in cursor:
+        extent = None if first is None else Window(micros(first) - 1, micros(last))
+        found[sensor, parameter, unit] = rows.Known(number, partition, extent)
+    return found
+
+
+def _readings(
+    cursor: Cursor,
+    batch: Batch,
+    check: Checker,
+    series: Sequence[rows.Known],
+    others: Sequence[rows.Known],
+    *,
+    ids: Int32,
+) -> tuple[rows.Met, Readings]:
+    """Compare, check, write; again from the comparison when another writer was in between."""
+    for _ in range(TRIES):
+        cursor.execute("SAVEPOINT readings")
+        met = rows.meet(cursor, batch, series, others)
+        chosen = met.split.new | met.split.revised
+        written = batch.readings.take(chosen)
+        if len(written):
+            flag, tests = check(batch.series, written)
+            if len(flag) != len(written) or len(tests) != len(written):
+                raise ValueError(f"the checker answered {len(flag)} flags for {len(written)} readings")
+            written = written.with_flags(flag, tests)
+        try:
+            rows.copy_new(cursor, written.take(met.split.new[chosen]), ids, batch.run_id)
+            rows.revise(cursor, written.take(met.split.revised[chosen]), met.old, ids, batch.run_id)
+        except (errors.UniqueViolation, rows.Moved):
+            cursor.execute("ROLLBACK TO SAVEPOINT readings")
+            # Its rows may lie outside the extents that this transaction has seen.
+            series = [replace(s, extent=Window(-(2**62), 2**62)) for s in series]
+            continue
+        cursor.execute("RELEASE SAVEPOINT readings")
+        return met, written
+    raise StoreUnavailable(f"another program keeps writing readings of {batch.source}, without the lease")
+
+
+def _delays(
+    batch: Batch, new: Readings, ids: Int32, covered: Mapping[str, tuple[Window, ...]]
+) -> dict[int, Int64]:
+    """By series id, how long after their time late readings were read (microseconds)."""
+    found = {}
+    for index, times in rows.slices(new, len(ids)):
+        late = times[rows.inside(times, covered[batch.series[index].partition])]
+        if len(late):
+            found[int(ids[index])] = batch.read_at - late
+    return found
+
+
+def _stretch(cursor: Cursor, new: Readings, ids: Int32) -> None:
+    found = [(int(ids[i]), int(t[0]), int(t[-1])) for i, t in rows.slices(new, len(ids)) if len(t)]
+    if found:
+        cursor.execute(
+            SQL["stretch_series"],
+            {
+                "ids": [number for number, _, _ in found],
+                "first": [stamp(first) for _, first, _ in found],
+                "last": [stamp(last) for _, _, last in found],
+            },
+        )

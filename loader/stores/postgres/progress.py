@@ -1,0 +1,141 @@
+"""Coverage, holes and watermarks of the partitions in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from loader import ledger
+from loader.readings import Batch, Hole, Progress, Window
+from loader.sqltext import storable
+from loader.stores.postgres.session import SQL, Cursor, micros, micros_or_none, stamp
+
+
+def add_unknown(cursor: Cursor, batch: Batch) -> None:
+    """Insert partitions that nobody has registered."""
+    stations = dict.fromkeys((p.partition for p in batch.progress), "")
+    stations |= {s.partition: s.station for s in batch.series}
+    if stations:
+        names = sorted(stations)
+        cursor.execute(
+            SQL["add_partitions"],
+            {
+                "source": batch.source,
+                "partitions": names,
+                "stations": [stations[n] for n in names],
+                "now": stamp(batch.read_at),
+            },
+        )
+
+
+def coverage(cursor: Cursor, source: str, partitions: Iterable[str]) -> dict[str, tuple[Window, ...]]:
+    """The coverage of the named partitions, sorted; those without any have an entry too."""
+    found: dict[str, list[Window]] = {name: [] for name in partitions}
+    cursor.execute(SQL["coverage_of"], {"source": source, "partitions": sorted(found)})
+    for name, start, end in cursor:
+        found[name].append(Window(micros(start), micros(end)))
+    return {name: tuple(windows) for name, windows in found.items()}
+
+
+def hole(row: Sequence[Any]) -> Hole:
+    start, end, cause, tries, next_try, isolated = row
+    return Hole(Window(micros(start), micros(end)), cause, tries, micros_or_none(next_try), isolated)
+
+
+def write(cursor: Cursor, batch: Batch, covered: Mapping[str, tuple[Window, ...]]) -> None:
+    """Apply the batch's progress; `covered` is the coverage before it."""
+    merged: dict[str, list[Progress]] = {}
+    for progress in batch.progress:
+        merged.setdefault(progress.partition, []).append(progress)
+    if not merged:
+        return
+    after = {
+        name: ledger.union([*covered[name], *(w for p in ps for w in p.cover)])
+        for name, ps in merged.items()
+    }
+    _put_coverage(cursor, batch.source, {n: covered[n] for n in merged}, after)
+    _put_holes(cursor, batch.source, merged)
+    # Several of one partition, in their order; usually there is one of each.
+    rounds = max(len(ps) for ps in merged.values())
+    for turn in range(rounds):
+        _advance(cursor, batch.source, [ps[turn] for ps in merged.values() if turn < len(ps)])
+
+
+def _put_coverage(
+    cursor: Cursor,
+    source: str,
+    before: Mapping[str, Sequence[Window]],
+    after: Mapping[str, Sequence[Window]],
+) -> None:
+    gone = [(name, w) for name in before for w in before[name] if w not in set(after[name])]
+    come = [(name, w) for name in after for w in after[name] if w not in set(before[name])]
+    _drop(cursor, "drop_coverage", source, gone)
+    if come:
+        cursor.execute(
+            SQL["add_coverage"],
+            {
+                "source": source,
+                "partitions": [name for name, _ in come],
+                "starts": [stamp(w.start) for _, w in come],
+                "ends": [stamp(w.end) for _, w in come],
+            },
+        )
+
+
+def _put_holes(cursor: Cursor, source: str, merged: Mapping[str, Sequence[Progress]]) -> None:
+    touched = sorted(name for name, ps in merged.items() if any(p.read or p.holes for p in ps))
+    if not touched:
+        return
+    stored: dict[str, list[Hole]] = {name: [] for name in touched}
+    cursor.execute(SQL["holes_of"], {"source": source, "partitions": touched})
+    for name, *row in cursor:
+        stored[name].append(hole(row))
+    gone: list[tuple[str, Window]] = []
+    come: list[tuple[str, Hole]] = []
+    for name in touched:
+        before = settled = tuple(stored[name])
+        for progress in merged[name]:
+            settled = ledger.settle_holes(settled, progress.read, [h for h in progress.holes if h.window])
+        gone.extend((name, h.window) for h in before if h not in settled)
+        come.extend((name, h) for h in settled if h not in before)
+    _drop(cursor, "drop_holes", source, gone)
+    if come:
+        cursor.execute(
+            SQL["add_holes"],
+            {
+                "source": source,
+                "partitions": [name for name, _ in come],
+                "starts": [stamp(h.window.start) for _, h in come],
+                "ends": [stamp(h.window.end) for _, h in come],
+                "causes": [storable(h.cause) for _, h in come],
+                "tries": [h.tries for _, h in come],
+                "next": [stamp(h.next_try) for _, h in come],
+                "isolated": [h.isolated for _, h in come],
+            },
+        )
+
+
+def _drop(cursor: Cursor, query: str, source: str, gone: Sequence[tuple[str, Window]]) -> None:
+    if gone:
+        cursor.execute(
+            SQL[query],
+            {
+                "source": source,
+                "partitions": [name for name, _ in gone],
+                "starts": [stamp(w.start) for _, w in gone],
+            },
+        )
+
+
+def _advance(cursor: Cursor, source: str, progress: Sequence[Progress]) -> None:
+    cursor.execute(
+        SQL["advance_partitions"],
+        {
+            "source": source,
+            "partitions": [p.partition for p in progress],
+            "watermarks": [stamp(p.watermark) for p in progress],
+            "swept": [stamp(p.swept_at) for p in progress],
+            "ended": [p.ended for p in progress],
+            "errors": [None if p.error is None else storable(p.error) for p in progress],
+        },
+    )

@@ -1,0 +1,554 @@
+-- What the store runs, by name. Lists travel as arrays and are joined as rows with unnest.
+
+-- name: prepare
+-- A commit is acknowledged only when it is durable, whatever the server's default.
+SELECT set_config('TimeZone', 'UTC', false),
+       set_config('lock_timeout', %(lock_ms)s, false),
+       set_config('statement_timeout', %(statement_ms)s, false),
+       set_config('idle_in_transaction_session_timeout', %(idle_ms)s, false),
+       set_config('synchronous_commit',
+                  CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+                  ELSE current_setting('synchronous_commit') END, false);
+
+-- name: own_backend
+SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid();
+
+-- name: lock_schema
+SELECT pg_advisory_xact_lock(hashtextextended('loader schema ' || current_schema(), 0));
+
+-- name: ensure_version
+CREATE TABLE IF NOT EXISTS loader_version (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- name: find_version_table
+-- Not to_regclass: inside a transaction its cache may not yet know what another one has committed.
+SELECT EXISTS (
+    SELECT FROM pg_class WHERE relname = 'loader_version' AND relnamespace = current_schema()::regnamespace
+);
+
+-- name: schema_version
+SELECT coalesce(max(number), 0) FROM loader_version;
+
+-- name: add_version
+INSERT INTO loader_version (number, name) VALUES (%(number)s, %(name)s);
+
+-- name: foreign_tables
+SELECT c.relname FROM pg_class c
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY (%(names)s::text[])
+ORDER BY c.relname;
+
+-- name: add_lease
+INSERT INTO lease (source) VALUES (%(source)s) ON CONFLICT (source) DO NOTHING;
+
+-- name: try_lock_source
+SELECT pg_try_advisory_lock(hashtextextended('loader source ' || current_schema() || ' ' || %(source)s, 0));
+
+-- name: lease_holder
+SELECT token, holder,
+       coalesce(beat_at < clock_timestamp() - make_interval(secs => %(stale_s)s), true) AS stale,
+       coalesce(extract(epoch FROM clock_timestamp() - beat_at)::double precision, 0) AS silent_s
+FROM lease WHERE source = %(source)s;
+
+-- name: end_stale
+-- Token and age are judged on the very row that names the backends: whoever took over meanwhile is
+-- not touched.
+SELECT count(pg_terminate_backend(a.pid))
+FROM lease l
+CROSS JOIN LATERAL unnest(l.pids, l.starts) AS b(pid, start)
+JOIN pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.start
+WHERE l.source = %(source)s AND l.token = %(token)s
+  AND coalesce(l.beat_at < clock_timestamp() - make_interval(secs => %(stale_s)s), true);
+
+-- name: end_leftover
+SELECT count(pg_terminate_backend(a.pid))
+FROM lease l
+CROSS JOIN LATERAL unnest(l.pids, l.starts) AS b(pid, start)
+JOIN pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.start
+WHERE l.source = %(source)s AND a.pid <> ALL (%(own)s::integer[]);
+
+-- name: lock_lease
+SELECT token FROM lease WHERE source = %(source)s FOR UPDATE;
+
+-- name: take_lease
+UPDATE lease
+SET token = token + 1, holder = %(holder)s, beat_at = clock_timestamp(),
+    pids = %(pids)s::integer[], starts = %(starts)s::timestamptz[]
+WHERE source = %(source)s
+RETURNING token;
+
+-- name: beat
+UPDATE lease
+SET beat_at = clock_timestamp(), pids = %(pids)s::integer[], starts = %(starts)s::timestamptz[]
+WHERE source = %(source)s AND token = %(token)s;
+
+-- name: release_lease
+UPDATE lease SET holder = '', pids = '{}', starts = '{}'
+WHERE source = %(source)s AND token = %(token)s;
+
+-- name: fence
+SELECT FROM lease WHERE source = %(source)s AND token = %(token)s FOR KEY SHARE;
+
+-- name: close_runs
+-- Their last sign of life is their newest batch.
+UPDATE run
+SET finished = greatest(run.started, b.last), outcome = 'interrupted',
+    error = 'the process ended before the run did',
+    fetched = b.fetched, new = b.new, duplicate = b.duplicate, refetched = b.refetched,
+    revised = b.revised, late = b.late, missing = b.missing, suspect = b.suspect, failed = b.failed,
+    quarantined = b.quarantined, vanished = b.vanished, due = b.due, observed = b.observed,
+    inconsistent = b.inconsistent, requests = b.requests, bytes = b.bytes
+FROM run r
+CROSS JOIN LATERAL (
+    SELECT max(committed_at) AS last,
+           coalesce(sum(fetched), 0) AS fetched, coalesce(sum(new), 0) AS new,
+           coalesce(sum(duplicate), 0) AS duplicate, coalesce(sum(refetched), 0) AS refetched,
+           coalesce(sum(revised), 0) AS revised, coalesce(sum(late), 0) AS late,
+           coalesce(sum(missing), 0) AS missing, coalesce(sum(suspect), 0) AS suspect,
+           coalesce(sum(failed), 0) AS failed, coalesce(sum(quarantined), 0) AS quarantined,
+           coalesce(sum(vanished), 0) AS vanished, coalesce(sum(due), 0) AS due,
+           coalesce(sum(observed), 0) AS observed, coalesce(sum(inconsistent), 0) AS inconsistent,
+           coalesce(sum(requests), 0) AS requests, coalesce(sum(bytes), 0) AS bytes
+    FROM batch WHERE batch.run_id = r.id
+) b
+WHERE run.id = r.id AND r.source = %(source)s AND r.finished IS NULL;
+
+-- name: begin_run
+INSERT INTO run (source, trigger, started) VALUES (%(source)s, %(trigger)s, %(started)s) RETURNING id;
+
+-- name: begun_run
+SELECT id FROM run
+WHERE source = %(source)s AND trigger = %(trigger)s AND started = %(started)s AND finished IS NULL
+ORDER BY id DESC LIMIT 1;
+
+-- name: finish_run
+UPDATE run
+SET finished = coalesce(%(finished)s, clock_timestamp()), outcome = %(outcome)s, partitions_ok = %(partitions_ok)s,
+    partitions_failed = %(partitions_failed)s, slowest_request_s = %(slowest_request_s)s,
+    quality = %(quality)s, error = %(error)s,
+    fetched = b.fetched, new = b.new, duplicate = b.duplicate, refetched = b.refetched,
+    revised = b.revised, late = b.late, missing = b.missing, suspect = b.suspect, failed = b.failed,
+    quarantined = b.quarantined, vanished = b.vanished, due = b.due, observed = b.observed,
+    inconsistent = b.inconsistent, requests = b.requests + %(requests)s, bytes = b.bytes + %(bytes)s
+FROM (
+    SELECT coalesce(sum(fetched), 0) AS fetched, coalesce(sum(new), 0) AS new,
+           coalesce(sum(duplicate), 0) AS duplicate, coalesce(sum(refetched), 0) AS refetched,
+           coalesce(sum(revised), 0) AS revised, coalesce(sum(late), 0) AS late,
+           coalesce(sum(missing), 0) AS missing, coalesce(sum(suspect), 0) AS suspect,
+           coalesce(sum(failed), 0) AS failed, coalesce(sum(quarantined), 0) AS quarantined,
+           coalesce(sum(vanished), 0) AS vanished, coalesce(sum(due), 0) AS due,
+           coalesce(sum(observed), 0) AS observed, coalesce(sum(inconsistent), 0) AS inconsistent,
+           coalesce(sum(requests), 0) AS requests, coalesce(sum(bytes), 0) AS bytes
+    FROM batch WHERE batch.run_id = %(run_id)s
+) b
+WHERE run.id = %(run_id)s AND run.source = %(source)s;
+
+-- name: skipped_run
+INSERT INTO run (source, trigger, started, finished, outcome, error)
+VALUES (%(source)s, %(trigger)s, %(at)s, %(at)s, %(outcome)s, %(error)s);
+
+-- name: claim_batch
+INSERT INTO batch (run_id, seq, read_at, committed_at)
+VALUES (%(run_id)s, %(seq)s, %(read_at)s, clock_timestamp())
+ON CONFLICT (run_id, seq) DO NOTHING;
+
+-- name: batch_counts
+SELECT fetched, new, duplicate, refetched, revised, late, missing, suspect, failed, quarantined,
+       vanished, due, observed, inconsistent, requests, bytes
+FROM batch WHERE run_id = %(run_id)s AND seq = %(seq)s;
+
+-- name: count_batch
+UPDATE batch
+SET committed_at = clock_timestamp(), fetched = %(fetched)s, new = %(new)s, duplicate = %(duplicate)s,
+    refetched = %(refetched)s, revised = %(revised)s, late = %(late)s, missing = %(missing)s,
+    suspect = %(suspect)s, failed = %(failed)s, quarantined = %(quarantined)s, vanished = %(vanished)s,
+    due = %(due)s, observed = %(observed)s, inconsistent = %(inconsistent)s,
+    requests = %(requests)s, bytes = %(bytes)s
+WHERE run_id = %(run_id)s AND seq = %(seq)s;
+
+-- name: lock_series
+SELECT id, sensor, parameter, unit, partition, first_time, last_time FROM series
+WHERE id IN (
+    SELECT s.id FROM series s
+    JOIN unnest(%(sensors)s::text[], %(parameters)s::text[], %(units)s::text[])
+        AS k(sensor, parameter, unit) USING (sensor, parameter, unit)
+    WHERE s.source = %(source)s
+    UNION
+    SELECT s.id FROM series s
+    WHERE s.source = %(source)s AND s.partition = ANY (%(partitions)s::text[])
+)
+ORDER BY id FOR NO KEY UPDATE;
+
+-- name: add_series
+INSERT INTO series (source, sensor, parameter, unit, station, partition, name, timezone, cadence_s, replaces)
+SELECT %(source)s, k.*
+FROM unnest(%(sensor)s::text[], %(parameter)s::text[], %(unit)s::text[], %(station)s::text[],
+            %(partition)s::text[], %(name)s::text[], %(timezone)s::text[],
+            %(cadence_s)s::double precision[], %(replaces)s::text[]) AS k
+ON CONFLICT (source, sensor, parameter, unit) DO NOTHING;
+
+-- name: describe_series
+INSERT INTO series (source, sensor, parameter, unit, station, partition, name, timezone, cadence_s, replaces)
+SELECT %(source)s, k.*
+FROM unnest(%(sensor)s::text[], %(parameter)s::text[], %(unit)s::text[], %(station)s::text[],
+            %(partition)s::text[], %(name)s::text[], %(timezone)s::text[],
+            %(cadence_s)s::double precision[], %(replaces)s::text[]) AS k
+ON CONFLICT (source, sensor, parameter, unit) DO UPDATE
+SET station = excluded.station, partition = excluded.partition, name = excluded.name,
+    timezone = excluded.timezone, cadence_s = excluded.cadence_s, replaces = excluded.replaces
+WHERE (series.station, series.partition, series.name, series.timezone, series.cadence_s, series.replaces)
+    IS DISTINCT FROM (excluded.station, excluded.partition, excluded.name, excluded.timezone,
+                      excluded.cadence_s, excluded.replaces);
+
+-- name: stretch_series
+UPDATE series s
+SET first_time = least(s.first_time, k.first_time), last_time = greatest(s.last_time, k.last_time)
+FROM unnest(%(ids)s::integer[], %(first)s::timestamptz[], %(last)s::timestamptz[])
+    AS k(id, first_time, last_time)
+WHERE s.id = k.id;
+
+-- name: list_partitions
+INSERT INTO partition (source, partition, station, discovered_at, listed_at)
+SELECT %(source)s, k.partition, k.station, %(now)s, %(now)s
+FROM unnest(%(partitions)s::text[], %(stations)s::text[]) AS k(partition, station)
+ON CONFLICT (source, partition) DO UPDATE SET station = excluded.station, listed_at = excluded.listed_at;
+
+-- name: add_partitions
+INSERT INTO partition (source, partition, station, discovered_at, listed_at)
+SELECT %(source)s, k.partition, k.station, %(now)s, %(now)s
+FROM unnest(%(partitions)s::text[], %(stations)s::text[]) AS k(partition, station)
+ON CONFLICT (source, partition) DO NOTHING;
+
+-- name: advance_partitions
+UPDATE partition p
+SET watermark = greatest(p.watermark, k.watermark),
+    swept_at = coalesce(k.swept_at, p.swept_at),
+    failures = CASE WHEN NOT k.ended THEN p.failures WHEN k.error IS NULL THEN 0 ELSE p.failures + 1 END,
+    last_error = CASE WHEN k.ended THEN k.error ELSE p.last_error END
+FROM unnest(%(partitions)s::text[], %(watermarks)s::timestamptz[], %(swept)s::timestamptz[],
+            %(ended)s::boolean[], %(errors)s::text[]) AS k(partition, watermark, swept_at, ended, error)
+WHERE p.source = %(source)s AND p.partition = k.partition;
+
+-- name: coverage_of
+SELECT partition, from_time, to_time FROM coverage
+WHERE source = %(source)s AND partition = ANY (%(partitions)s::text[])
+ORDER BY partition, from_time;
+
+-- name: drop_coverage
+DELETE FROM coverage c
+USING unnest(%(partitions)s::text[], %(starts)s::timestamptz[]) AS k(partition, start)
+WHERE c.source = %(source)s AND c.partition = k.partition AND c.from_time = k.start;
+
+-- name: add_coverage
+INSERT INTO coverage (source, partition, from_time, to_time)
+SELECT %(source)s, k.*
+FROM unnest(%(partitions)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS k;
+
+-- name: holes_of
+SELECT partition, from_time, to_time, cause, tries, next_try, isolated FROM hole
+WHERE source = %(source)s AND partition = ANY (%(partitions)s::text[])
+ORDER BY partition, from_time;
+
+-- name: drop_holes
+DELETE FROM hole h
+USING unnest(%(partitions)s::text[], %(starts)s::timestamptz[]) AS k(partition, start)
+WHERE h.source = %(source)s AND h.partition = k.partition AND h.from_time = k.start;
+
+-- name: add_holes
+INSERT INTO hole (source, partition, from_time, to_time, cause, tries, next_try, isolated)
+SELECT %(source)s, k.*
+FROM unnest(%(partitions)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[], %(causes)s::text[],
+            %(tries)s::integer[], %(next)s::timestamptz[], %(isolated)s::boolean[]) AS k;
+
+-- name: copy_stored
+-- OFFSET 0 keeps the planner from turning a few index look-ups into a scan of a whole month.
+COPY (
+    SELECT w.index, r.time, r.value
+    FROM unnest(%(indices)s::integer[], %(ids)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+        AS w(index, id, start, stop)
+    CROSS JOIN LATERAL (
+        SELECT time, coalesce(value, 'NaN') AS value FROM reading
+        WHERE series_id = w.id AND time > w.start AND time <= w.stop
+          AND time > %(low)s AND time <= %(high)s
+        OFFSET 0
+    ) r
+) TO STDOUT (FORMAT binary);
+
+-- name: count_stored
+SELECT coalesce(sum(r.rows), 0)::bigint
+FROM unnest(%(ids)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS w(id, start, stop)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows FROM reading
+    WHERE series_id = w.id AND time > w.start AND time <= w.stop
+      AND time > %(low)s AND time <= %(high)s
+) r;
+
+-- name: copy_readings
+COPY reading (series_id, time, value, flag, tests, run_id) FROM STDIN (FORMAT binary);
+
+-- name: revised_table
+CREATE TEMPORARY TABLE IF NOT EXISTS loader_revised (
+    series_id integer, time timestamptz, old_value double precision, value double precision,
+    flag smallint, tests integer, run_id integer
+) ON COMMIT DELETE ROWS;
+
+-- name: empty_revised
+TRUNCATE loader_revised;
+
+-- name: copy_revised
+COPY loader_revised (series_id, time, old_value, value, flag, tests, run_id) FROM STDIN (FORMAT binary);
+
+-- name: revise_readings
+UPDATE reading r
+SET value = v.value, flag = v.flag, tests = v.tests, run_id = v.run_id
+FROM loader_revised v
+WHERE r.series_id = v.series_id AND r.time = v.time AND r.time >= %(low)s AND r.time <= %(high)s
+  AND r.value IS NOT DISTINCT FROM v.old_value;
+
+-- name: add_revisions
+INSERT INTO revision (series_id, time, old_value, new_value, run_id)
+SELECT series_id, time, old_value, value, run_id FROM loader_revised;
+
+-- name: lateness_of
+SELECT series_id, histogram FROM lateness WHERE series_id = ANY (%(ids)s::integer[]);
+
+-- name: put_lateness
+INSERT INTO lateness (source, series_id, histogram) VALUES (%(source)s, %(id)s, %(histogram)s::bigint[])
+ON CONFLICT (series_id) DO UPDATE SET histogram = excluded.histogram;
+
+-- name: put_quarantine
+INSERT INTO quarantine (source, partition, rule, digest, reason, payload, time, first_run, last_seen, count)
+VALUES (%(source)s, %(partition)s, %(rule)s, %(digest)s, %(reason)s, %(payload)s, %(time)s, %(run_id)s,
+        %(read_at)s, %(count)s)
+ON CONFLICT (source, partition, digest) DO UPDATE
+SET rule = excluded.rule, reason = excluded.reason, time = excluded.time,
+    last_seen = greatest(quarantine.last_seen, excluded.last_seen),
+    count = quarantine.count + excluded.count, replayed_by = NULL;
+
+-- name: mark_replayed
+UPDATE quarantine SET replayed_by = %(run_id)s
+WHERE source = %(source)s AND digest = ANY (%(digests)s::text[]);
+
+-- name: drop_quarantined
+DELETE FROM quarantine WHERE source = %(source)s AND digest = ANY (%(digests)s::text[]);
+
+-- name: places_of
+SELECT series_id, from_time, latitude, longitude FROM place
+WHERE series_id = ANY (%(ids)s::integer[]) ORDER BY series_id, from_time;
+
+-- name: drop_place
+DELETE FROM place WHERE series_id = %(id)s AND from_time = %(time)s;
+
+-- name: put_place
+INSERT INTO place (series_id, from_time, latitude, longitude)
+VALUES (%(id)s, %(time)s, %(latitude)s, %(longitude)s)
+ON CONFLICT (series_id, from_time) DO UPDATE
+SET latitude = excluded.latitude, longitude = excluded.longitude;
+
+-- name: is_partitioned
+SELECT relkind = 'p' FROM pg_class WHERE oid = 'reading'::regclass;
+
+-- name: lock_months
+SELECT pg_advisory_xact_lock(hashtextextended('loader months ' || current_schema(), 0));
+
+-- name: find_months
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'reading'::regclass;
+
+-- name: reset_partitions
+UPDATE partition p SET watermark = %(watermark)s
+WHERE p.source = %(source)s AND (%(partition)s::text IS NULL OR p.partition = %(partition)s)
+  AND (p.watermark IS DISTINCT FROM %(watermark)s
+       OR EXISTS (SELECT FROM coverage c WHERE c.source = p.source AND c.partition = p.partition
+                  AND c.to_time > coalesce(%(watermark)s::timestamptz, '-infinity'))
+       OR EXISTS (SELECT FROM hole h WHERE h.source = p.source AND h.partition = p.partition
+                  AND h.to_time > coalesce(%(watermark)s::timestamptz, '-infinity')));
+
+-- name: reset_coverage
+DELETE FROM coverage
+WHERE source = %(source)s AND (%(partition)s::text IS NULL OR partition = %(partition)s)
+  AND from_time >= coalesce(%(watermark)s::timestamptz, '-infinity');
+
+-- name: cut_coverage
+UPDATE coverage SET to_time = %(watermark)s
+WHERE source = %(source)s AND (%(partition)s::text IS NULL OR partition = %(partition)s)
+  AND to_time > %(watermark)s;
+
+-- name: reset_hole
+DELETE FROM hole
+WHERE source = %(source)s AND (%(partition)s::text IS NULL OR partition = %(partition)s)
+  AND from_time >= coalesce(%(watermark)s::timestamptz, '-infinity');
+
+-- name: cut_hole
+UPDATE hole SET to_time = %(watermark)s
+WHERE source = %(source)s AND (%(partition)s::text IS NULL OR partition = %(partition)s)
+  AND to_time > %(watermark)s;
+
+-- name: source_ids
+SELECT id FROM series WHERE source = %(source)s ORDER BY id;
+
+-- name: forget_reading
+WITH doomed AS (
+    SELECT series_id, time FROM reading WHERE series_id = %(of)s ORDER BY time LIMIT %(limit)s
+), gone AS (
+    DELETE FROM reading r USING doomed d WHERE r.series_id = d.series_id AND r.time = d.time RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_revision
+WITH gone AS (
+    DELETE FROM revision WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM revision WHERE series_id = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_place
+WITH gone AS (
+    DELETE FROM place WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM place WHERE series_id = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_quarantine
+WITH gone AS (
+    DELETE FROM quarantine WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM quarantine WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_batch
+WITH gone AS (
+    DELETE FROM batch WHERE ctid = ANY (ARRAY(
+        SELECT b.ctid FROM batch b JOIN run r ON r.id = b.run_id
+        WHERE r.source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_run
+WITH gone AS (
+    DELETE FROM run WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM run WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_lateness
+WITH gone AS (
+    DELETE FROM lateness WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM lateness WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_series
+WITH gone AS (
+    DELETE FROM series WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM series WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_coverage
+WITH gone AS (
+    DELETE FROM coverage WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM coverage WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_hole
+WITH gone AS (
+    DELETE FROM hole WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM hole WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: forget_partition
+WITH gone AS (
+    DELETE FROM partition WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM partition WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: sources
+SELECT source FROM partition UNION SELECT source FROM run;
+
+-- name: runs
+SELECT id, source, trigger, started, finished, outcome, partitions_ok, partitions_failed,
+       slowest_request_s, quality, error,
+       fetched, new, duplicate, refetched, revised, late, missing, suspect, failed, quarantined,
+       vanished, due, observed, inconsistent, requests, bytes
+FROM run WHERE %(source)s::text IS NULL OR source = %(source)s
+ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: series
+SELECT s.id, s.source, s.first_time, s.last_time, p.latitude, p.longitude,
+       s.sensor, s.parameter, s.unit, s.station, s.partition, s.name, s.timezone, s.cadence_s, s.replaces
+FROM series s
+LEFT JOIN LATERAL (
+    SELECT latitude, longitude FROM place WHERE place.series_id = s.id ORDER BY from_time DESC LIMIT 1
+) p ON true
+WHERE %(source)s::text IS NULL OR s.source = %(source)s
+ORDER BY s.id;
+
+-- name: partition_rows
+SELECT partition, station, discovered_at, listed_at, watermark, swept_at, expired_to, failures, last_error
+FROM partition WHERE source = %(source)s;
+
+-- name: partition_series
+SELECT sensor, parameter, unit, station, partition, name, timezone, cadence_s, replaces
+FROM series WHERE source = %(source)s ORDER BY id;
+
+-- name: partition_coverage
+SELECT partition, from_time, to_time FROM coverage WHERE source = %(source)s ORDER BY partition, from_time;
+
+-- name: partition_holes
+SELECT partition, from_time, to_time, cause, tries, next_try, isolated FROM hole
+WHERE source = %(source)s ORDER BY partition, from_time;
+
+-- name: partition_lateness
+SELECT s.partition, l.histogram FROM lateness l JOIN series s ON s.id = l.series_id
+WHERE l.source = %(source)s ORDER BY l.series_id;
+
+-- name: scan
+COPY (
+    SELECT time, coalesce(value, 'NaN'), flag, tests FROM reading
+    WHERE series_id = %(id)s AND time > %(start)s AND time <= %(end)s
+    ORDER BY time LIMIT %(limit)s
+) TO STDOUT (FORMAT binary);
+
+-- name: quarantined
+SELECT source, partition, rule, digest, reason, payload, time, first_run, last_seen, count, replayed_by
+FROM quarantine WHERE %(source)s::text IS NULL OR source = %(source)s
+ORDER BY last_seen DESC, source, partition, digest LIMIT %(limit)s;
+
+-- name: facts
+SELECT current_setting('server_version'), current_database(), current_schema(),
+       pg_size_pretty(pg_database_size(current_database())),
+       (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+       (SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('reading')),
+       pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on';
+
+-- name: add_budget
+INSERT INTO budget (key, window_s, window_start, used)
+SELECT %(key)s, k.*, 0 FROM unnest(%(windows)s::integer[], %(starts)s::timestamptz[]) AS k
+ON CONFLICT (key, window_s) DO NOTHING;
+
+-- name: lock_budget
+SELECT window_s, window_start, used, blocked_until FROM budget WHERE key = %(key)s
+ORDER BY window_s FOR UPDATE;
+
+-- name: put_budget
+UPDATE budget b SET window_start = k.window_start, used = k.used
+FROM unnest(%(windows)s::integer[], %(starts)s::timestamptz[], %(used)s::bigint[])
+    AS k(window_s, window_start, used)
+WHERE b.key = %(key)s AND b.window_s = k.window_s;
+
+-- name: give_back
+UPDATE budget SET used = greatest(0, used - %(count)s)
+WHERE key = %(key)s AND window_s > 0 AND window_start <= %(at)s
+  AND %(at)s < window_start + make_interval(secs => window_s);
+
+-- name: block
+INSERT INTO budget (key, window_s, window_start, used, blocked_until)
+VALUES (%(key)s, 0, %(until)s, 0, %(until)s)
+ON CONFLICT (key, window_s) DO UPDATE
+SET blocked_until = greatest(budget.blocked_until, excluded.blocked_until);
