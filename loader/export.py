@@ -128,27 +128,29 @@ def ordered(
     while start < window.end:
         end = min(start + width, window.end)
         found = _slice(reports, ids.tolist(), Window(start, end), rows)
-        if found is None:
-            width = (end - start) // 2
+        if isinstance(found, int):
+            width = found - start
             continue
         if len(found):
             by_id = np.argsort(ids)
             position = by_id[np.searchsorted(ids[by_id], found.series)]
             yield _at(found, np.lexsort((position, found.time)), position)
+        width = (end - start) * (16 if len(found) * 32 <= rows else 2 if len(found) * 4 <= rows else 1)
         start = end
-        if len(found) < rows // 4:
-            width *= 2
 
 
-def _slice(reports: Reports, ids: list[int], window: Window, rows: int) -> Readings | None:
-    """What lies in the window; None as soon as it turns out to be too much, if it can be cut."""
+def _slice(reports: Reports, ids: list[int], window: Window, rows: int) -> Readings | int:
+    """What lies in the window, or, as soon as it turns out to be too much, an earlier end."""
     parts: list[Readings] = []
     count = 0
     for part in reports.scan(ids, window):
         parts.append(part)
         count += len(part)
         if count > rows and window.end - window.start > 1:
-            return None
+            found = Readings.concat(parts)
+            # The series not scanned yet are taken to be as dense as those that were.
+            share = rows * len(np.unique(found.series)) // len(ids) // 2
+            return min(int(np.sort(found.time)[share]), window.end - 1)
     return Readings.concat(parts)
 
 

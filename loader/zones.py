@@ -15,18 +15,13 @@ _CALENDAR = (-719_162, 2_932_895)
 
 
 def zone_of(name: str) -> tzinfo | None:
-    """The IANA zone of that name; None where the name is empty or unknown.
-
-    A system without a zone database falls back on the one that python-dateutil carries.
-    """
+    """The IANA zone of that name; None where the name is empty or unknown."""
     if not name:
         return None
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
-        from dateutil.zoneinfo import get_zonefile_instance
-
-        return get_zonefile_instance().get(name)
+        return None
 
 
 def stamps(time: Int64, zone: tzinfo | None = None) -> list[str]:
