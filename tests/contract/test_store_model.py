@@ -31,7 +31,7 @@ SETTINGS = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-HOURS = 12
+HOURS = 6
 PARTITIONS = {
     "p": (series("a", partition="p"), series("b", partition="p")),
     "q": (series("c", partition="q"),),
@@ -111,8 +111,8 @@ class Model(RuleBasedStateMachine):
             ),
             listed=PARTITIONS[name],
         )
+        expected = self.expected(name, window, inside)
         counts = self.loading.write(batch).counts
-        assert counts == self.expected(name, window, inside)
         self.readings.update(inside)
         self.revisions += counts.revised
         hours = set(range(start, end))
@@ -122,6 +122,7 @@ class Model(RuleBasedStateMachine):
             self.watermark[name] = max(newest, self.watermark[name] or 0)
         self.total += counts
         self.last = (batch, counts)
+        assert counts == expected
 
     def expected(
         self, name: str, window: tuple[int, int], inside: dict[tuple[str, int], float | None]
@@ -224,12 +225,12 @@ class Model(RuleBasedStateMachine):
         self.loading.lease.release()
         lease = self.loading.store.acquire(self.source)
         runs = self.loading.store.runs(self.source, 1000)
+        lease.release()
+        self.loading.store.close()
         assert all(r.outcome in {Outcome.OK, Outcome.INTERRUPTED} for r in runs)
         assert sum((r.counts for r in runs), Counts()) == self.total
         assert self.total.new == len(self.readings)
         assert self.total.revised == self.revisions
-        lease.release()
-        self.loading.store.close()
 
 
 def test_any_sequence_of_events_keeps_to_the_model(reopen: Callable[[], AnyStore]) -> None:
