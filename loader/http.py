@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import requests
 import tenacity
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, requote_uri
 from urllib3 import exceptions as urllib3_errors
 
 from loader import __version__
@@ -159,18 +159,17 @@ class Http:
         for name, value in (secrets or {}).items():
             if not (value.isascii() and value.isprintable()):
                 raise ConfigError(f"the value for header {name} has characters that a header cannot carry")
-        self._session = requests.Session()
         # The environment is looked at here, once, and not again for every request.
-        self._session.trust_env = False
         self._proxies = dict(get_environ_proxies(self._base, no_proxy=None))
         self._verify = _ca_bundle()
         self._adapter = HTTPAdapter(pool_maxsize=self._limits.connections, pool_block=False)
-        self._headers = {
+        headers = {
             "User-Agent": f"sensor-loader/{__version__}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             **(secrets or {}),
         }
+        self._template = requests.Request("GET", self._base, headers=headers).prepare()
         self._lock = threading.Lock()
         self._usage = Usage()
 
@@ -225,7 +224,6 @@ class Http:
     def close(self) -> None:
         """Close the connections and give the rest of the request budget back."""
         self._adapter.close()
-        self._session.close()
         self._budget.close()
 
     def _sleep(self, seconds: float) -> None:
@@ -263,12 +261,14 @@ class Http:
         raise Permanent(f"{shown(url)}: redirected more than {REDIRECTS} times")
 
     def _send(self, url: str, again: bool) -> requests.Response:
-        request = requests.Request("GET", url, headers=self._headers)
+        # Preparing anew for every request would cost more than all the rest of sending it.
+        request = self._template.copy()
+        request.url = url
         if again:
             # A cache on the way may hold the failure that is being retried.
-            request.headers = {**self._headers, "Cache-Control": "no-cache"}
+            request.headers["Cache-Control"] = "no-cache"
         return self._adapter.send(
-            request.prepare(),
+            request,
             stream=True,
             timeout=(self._limits.connect_s, self._limits.read_s),
             verify=self._verify,
@@ -304,7 +304,7 @@ class Http:
                 f"{shown(url)}: redirects to another server ({urlsplit(target).hostname}), refused; "
                 "set the source's address to where it really is"
             )
-        return target
+        return requote_uri(target)
 
     def _refusal(self, where: str, response: requests.Response, pieces: Iterator[bytes]) -> Exception:
         """The error that a status of 300 or more stands for."""
