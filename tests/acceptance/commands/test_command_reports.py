@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import Loading, at, partition, series, span
@@ -12,6 +19,8 @@ from loader.commands.output import clean, iso
 from loader.readings import HOUR, Progress
 from loader.stores.sqlite import SQLiteStore
 from loader.wiring import now
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_nothing_loaded_is_said_kindly(shell: Shell) -> None:
@@ -212,3 +221,61 @@ def test_an_empty_period_is_refused(shell: Shell, command: str) -> None:
 def test_control_characters_are_made_visible() -> None:
     """Text from outside cannot steer the terminal; letters of every language stay."""
     assert clean("\x1b[31mµg/m³\r\n\u202eé") == "\\x1b[31mµg/m³\\r\\n\\u202eé"
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("section", "arguments"),
+    [
+        ("status", ["status", "--stations"]),
+        ("runs", ["runs"]),
+        ("gaps", ["gaps"]),
+        ("state show", ["state", "show"]),
+        ("quarantine list", ["quarantine", "list"]),
+    ],
+)
+def test_every_key_is_documented(shell: Shell, section: str, arguments: list[str]) -> None:
+    """The JSON of a report has the keys that its section names, and no other."""
+    text = (
+        (ROOT / "docs" / "commands.md").read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    )
+    assert keys(shell.json(*arguments)) <= set(re.findall(r"`(\w+)`", text))
+
+
+def keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(keys, value.values()))
+    return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.usefixtures("filled")
+def test_colour_is_for_terminals(shell: Shell) -> None:
+    """On a terminal the outcome is green; with NO_COLOR, or into a pipe, no escape is written."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
+    environment.pop("NO_COLOR", None)
+    command = [sys.executable, "-m", "loader", "runs"]
+    for more, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        ours, its = pty.openpty()
+        done = subprocess.run(
+            command, stdout=its, env={**environment, **more}, cwd=shell.folder, timeout=60, check=True
+        )
+        os.close(its)
+        shown = os.read(ours, 65536)
+        os.close(ours)
+        assert done.returncode == 0
+        assert b"97.5" in shown
+        assert (b"\x1b[32m" in shown) is coloured
+    assert "\x1b" not in shell("runs")
+
+
+def test_commands_start_light() -> None:
+    """Nothing heavy is imported before a command knows that it is needed."""
+    names = "status runs gaps state quarantine export forget".split()  # noqa: SIM905
+    program = (
+        f"import sys, {', '.join('loader.commands.' + name for name in names)}\n"
+        "print({'numpy', 'rich', 'pydantic', 'structlog', 'psycopg2'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "set()\n"
