@@ -10,7 +10,7 @@ Times are integer microseconds UTC throughout, as in the loader.
 from __future__ import annotations
 
 from tests.openaq_server.bench import BenchWorld
-from tests.openaq_server.builders import captured, made_up, toronto
+from tests.openaq_server.builders import captured, made_up, merge, toronto, unsettle
 from tests.openaq_server.faults import Faults, RateLimit, Rule
 from tests.openaq_server.server import KEY, OpenAQServer
 from tests.openaq_server.world import DAY, HOUR, MINUTE, SECOND, Location, Sensor, World, micros
@@ -31,6 +31,8 @@ __all__ = [
     "World",
     "captured",
     "made_up",
+    "merge",
     "micros",
     "toronto",
+    "unsettle",
 ]

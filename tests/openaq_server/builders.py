@@ -197,3 +197,26 @@ def captured(folder: Path) -> World:
                 sensor.appears = list(times)
     world.now = micros("2026-11-21T00:00:00Z")
     return world
+
+
+def unsettle(world: World, seed: int, *, late: float, latest_s: int, revised: float) -> None:
+    """Make a share of all readings appear up to `latest_s` after their time, and give a share
+    another value within a day of their appearing. The same arguments do the same."""
+    for sensor in world.sensors.values():
+        random = Random(f"{seed}/unsettled/{sensor.id}")
+        for k, at in enumerate(sensor.times):
+            if random.random() < late:
+                sensor.appears[k] = at + round(random.uniform(HOUR, latest_s * SECOND))
+            if random.random() < revised:
+                changed = round((sensor.values[k] or 0.0) * random.uniform(0.5, 1.5) + 0.001, 4)
+                world.revise(sensor.id, at, changed, sensor.appears[k] + round(random.uniform(HOUR, DAY)))
+
+
+def merge(world: World, other: World) -> World:
+    """`world` with everything of `other` in it; their numbers must differ."""
+    doubled = (world.locations.keys() & other.locations) | (world.sensors.keys() & other.sensors)
+    if doubled:
+        raise ValueError(f"in both worlds: {sorted(doubled)}")
+    world.locations |= other.locations
+    world.sensors |= other.sensors
+    return world

@@ -251,6 +251,14 @@ class World:
             kept = [k for k in range(len(s.times)) if s.appears[k] <= now and s.times[k] not in s.spoilt]
             return [s.times[k] for k in kept], [s.value_at(k, now) for k in kept]
 
+    @property
+    def settled(self) -> int:
+        """From this moment on nothing appears, changes or goes any more."""
+        moments = [0]
+        for s in self.sensors.values():
+            moments += [*s.appears, *s.gone.values(), *(at for c in s.changes.values() for at, _ in c)]
+        return max(moments)
+
     def count(self, until: int | None = None) -> int:
         """Readings that a loader must hold in the end (see `truth`)."""
         return sum(len(self.truth(s, until)[0]) for s in self.sensors)
