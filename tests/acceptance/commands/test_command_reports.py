@@ -72,6 +72,18 @@ def test_a_station_is_silent_only_after_three_cadences_and_the_lookback(
     assert shell.json("status")[0]["silent_stations"] == ["There"]
 
 
+def test_a_station_shows_the_worst_of_its_troubles(shell: Shell, store: SQLiteStore) -> None:
+    """Of several sensors, the error of the one that has failed most often in a row."""
+    loading = Loading(store)
+    members = [series(name, partition=name) for name in ("a", "b", "c")]
+    store.register(loading.lease, [partition(s) for s in members], at(0))
+    for name, times in (("b", 2), ("c", 1)):
+        for _ in range(times):
+            loading.commit([], Progress(name, ended=True, error=f"{name} failed"))
+    station = shell.json("status", "--stations")[0]["stations"][0]
+    assert (station["failing_partitions"], station["last_error"]) == (2, "b failed")
+
+
 def test_runs_come_newest_first(shell: Shell, filled: SQLiteStore) -> None:
     """With all counts in JSON; a run without an end shows as running."""
     loading = Loading(filled)
