@@ -36,6 +36,13 @@ def test_every_window_has_to_agree(store: AnyStore) -> None:
     assert (refused.count, refused.retry_at) == (0, NOW - 10 * SECOND + 60 * MINUTE)
 
 
+def test_the_longest_wait_counts_whatever_the_order(store: AnyStore) -> None:
+    """With several windows used up, the one that ends last says when to come again."""
+    for key, limits in (("a", {60: 10, 3600: 10}), ("b", {3600: 10, 60: 10})):
+        store.take(key, 10, limits, 0.0, NOW)
+        assert store.take(key, 1, limits, 0.0, NOW).retry_at == NOW - 10 * SECOND + 60 * MINUTE
+
+
 def test_a_reserve_is_left_for_others(store: AnyStore) -> None:
     """Whoever leaves a reserve stops earlier; the rest is there for who leaves none."""
     assert store.take("k", 50, PER_MINUTE, 0.5, NOW).count == 5

@@ -50,6 +50,17 @@ def test_registering_again_updates_the_description(loading: Loading) -> None:
     assert bare in loading.state().series
 
 
+def test_a_series_may_move_to_another_partition(loading: Loading) -> None:
+    """It takes its readings along: they count as vanished where it is now, not where it was."""
+    loading.commit([(S1, 1, 1.0)])
+    moved = replace(S1, partition="p-s2")
+    loading.store.register(loading.lease, [partition(moved)], at(5))
+    assert loading.state("p-s1").series == ()
+    assert set(loading.state("p-s2").series) == {moved, S2}
+    assert loading.commit([], Progress("p-s1", read=(span(0, 9),))).vanished == 0
+    assert loading.commit([], Progress("p-s2", read=(span(0, 9),))).vanished == 1
+
+
 def test_sources_do_not_touch_each_other(loading: Loading) -> None:
     """The same partition and series names in another source are others."""
     loading.commit([(S1, 1, 1.0)], Progress("p-s1", cover=(span(0, 1),), watermark=at(1)))

@@ -84,10 +84,12 @@ def test_the_newest_come_first_and_limited(loading: Loading) -> None:
 def test_a_replay_marks_what_it_answers(loading: Loading) -> None:
     """The digests of a replaying batch get its run; seen as bad again they are open again."""
     other = replace(BAD, payload=b"other")
+    Loading(loading.store, "other").commit(rejects=[BAD])
     loading.commit(rejects=[BAD, other])
     loading.commit([(series(), 3, 1.0)], replay=[digest(BAD.payload), digest(b"never seen")])
     kept = {q.payload: q.replayed_by for q in loading.store.quarantined("src", 10)}
     assert kept == {BAD.payload: loading.run, other.payload: None}
+    assert [q.replayed_by for q in loading.store.quarantined("other", 10)] == [None]
     loading.commit(rejects=[BAD])
     assert {q.replayed_by for q in loading.store.quarantined("src", 10)} == {None}
 
