@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loader import config as configuration
 from loader.config import Config, SourceSettings
 from loader.contracts import Checker, Journal, Reports, Source, Store
-from loader.errors import ConfigError, UsageError
+from loader.errors import AccessDenied, ConfigError, UsageError
 from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
 from loader.quality.checks import Rule, Rules, checker
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.sources.simulator import SimulatorSettings
+
+if TYPE_CHECKING:
+    from loader.sources.openaq.api import Location
 
 TYPES: dict[str, type[SourceSettings]] = {"openaq": OpenAQSettings, "simulator": SimulatorSettings}
 """The settings of every kind of source, by the `type` that a source block names."""
@@ -92,6 +96,36 @@ def build_source(config: Config, name: str, journal: Journal, stop: threading.Ev
 
         return Simulator(name, settings, now, earliest=earliest, future=future)
     raise ConfigError(f"sources.{name}: no adapter for type {settings.type}")
+
+
+def find_locations(
+    config: Config, name: str | None, place: Mapping[str, str | None], parameter: str | None, limit: int
+) -> tuple[list[Location], int]:
+    """OpenAQ's locations in a place (near, radius, bbox, country), and how many there are in all.
+
+    Asks with the address and the key of the source called `name`, or of the first OpenAQ source.
+    Raises UsageError where there is none, AccessDenied where it has no key.
+    """
+    from loader.budget import Unlimited
+    from loader.sources.openaq import connect
+    from loader.sources.openaq.finding import find
+    from loader.sources.openaq.settings import choice
+
+    sources = {key: s for key, s in config.sources.items() if isinstance(s, OpenAQSettings)}
+    if not sources or (name is not None and name not in sources):
+        there = f"; there are: {', '.join(sources)}" if sources else ""
+        raise UsageError(f"no source {f'called {name} ' if name else ''}has the type openaq{there}")
+    where = choice(**place)
+    key = name or next(iter(sources))
+    settings = sources[key]
+    if reason := settings.unusable():
+        raise AccessDenied(f"{key}: {reason}")
+    stop = threading.Event()
+    http = connect(settings, budget=Unlimited(stop), clock=now, stop=stop)
+    try:
+        return find(http, where, parameter, limit)
+    finally:
+        http.close()
 
 
 def build_check(config: Config) -> Checker:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from loader.commands.output import Column, document, iso, iso_or_none, line, note, table
 from loader.commands.selection import json_option
-from loader.errors import AccessDenied, UsageError
+from loader.errors import UsageError
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.http import Http
     from loader.sources.openaq.api import Location
 
 MOST_NAMES = 10
@@ -47,17 +45,14 @@ def command(
 
     The nearest come first with --near, else those with the newest readings.
     """
-    from loader.sources.openaq.finding import find
-    from loader.sources.openaq.settings import choice
+    from loader import wiring
 
     if near is None and bbox is None and country is None:
         raise UsageError("say where: --near LAT,LON --radius 10km, --bbox W,S,E,N or --country CC")
-    where = choice(near=near, radius=radius, bbox=bbox, country=country.upper() if country else None)
-    http = _session(ctx.obj, name)
-    try:
-        found, total = find(http, where, parameter.lower() if parameter else None, limit)
-    finally:
-        http.close()
+    context: Context = ctx.obj
+    place = {"near": near, "radius": radius, "bbox": bbox, "country": country.upper() if country else None}
+    wanted = parameter.lower() if parameter else None
+    found, total = wiring.find_locations(context.config(), name, place, wanted, limit)
     if as_json:
         document([_as_dict(one) for one in found])
         return
@@ -71,28 +66,6 @@ def command(
     if total > len(found):
         note(f"{total - len(found):,} more; --limit {total} shows them")
     line("", *snippet(found))
-
-
-def _session(context: Context, name: str | None) -> Http:
-    """A session to the server of the source called `name`, or of the first OpenAQ source."""
-    from loader import wiring
-    from loader.budget import Unlimited
-    from loader.sources.openaq import OpenAQSettings, connect
-
-    sources = {
-        key: settings
-        for key, settings in context.config().sources.items()
-        if isinstance(settings, OpenAQSettings)
-    }
-    if not sources or (name is not None and name not in sources):
-        there = f"; there are: {', '.join(sources)}" if sources else ""
-        raise UsageError(f"no source {f'called {name} ' if name else ''}has the type openaq{there}")
-    key = name or next(iter(sources))
-    settings = sources[key]
-    if reason := settings.unusable():
-        raise AccessDenied(f"{key}: {reason}")
-    stop = threading.Event()
-    return connect(settings, budget=Unlimited(stop), clock=wiring.now, stop=stop)
 
 
 def snippet(found: list[Location]) -> list[str]:
