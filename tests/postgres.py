@@ -88,7 +88,7 @@ class Server:
         self.start()
 
     def _reachable(self) -> bool:
-        command = [self._bin / "postgres", "--version"]
+        command = [str(self._bin / "postgres"), "--version"]
         try:
             return (
                 subprocess.run(command, user=self._user, capture_output=True, check=False).returncode == 0
@@ -97,8 +97,9 @@ class Server:
             return False
 
     def _run(self, program: str, *arguments: str | Path) -> None:
+        command = [str(self._bin / program), *map(str, arguments)]
         done = subprocess.run(
-            [str(self._bin / program), *map(str, arguments)],
+            command,
             user=self._user,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

@@ -32,17 +32,15 @@ def write(cursor: Cursor, batch: Batch, check: Checker) -> Committed:
         return Committed(Counts(*(cursor.fetchone() or ())), replayed=True)
     series, others = _series(cursor, batch)
     ids = np.array([known.id for known in series], np.int32)
-    progress.add_unknown(cursor, batch)
-    partitions = {p.partition for p in batch.progress} | {s.partition for s in batch.series}
-    covered = progress.coverage(cursor, batch.source, partitions)
+    before = progress.ledger_of(cursor, batch)
     met, written = _readings(cursor, batch, check, series, others, ids=ids)
     new = batch.readings.take(met.split.new)
-    delays = _delays(batch, new, ids, covered)
+    delays = _delays(batch, new, ids, before.coverage)
     _stretch(cursor, new, ids)
     annals.write_delays(cursor, batch.source, delays)
     annals.write_places(cursor, batch, ids)
     annals.write_rejects(cursor, batch)
-    progress.write(cursor, batch, covered)
+    progress.write(cursor, batch, before)
     flags = np.bincount(written.flag, minlength=10).tolist()
     counts = replace(
         batch.counts,
@@ -92,6 +90,8 @@ def _series(cursor: Cursor, batch: Batch) -> tuple[list[rows.Known], list[rows.K
     unknown = [s for s in batch.series if s.key not in found]
     if unknown:
         cursor.execute(SQL["add_series"], series_columns(batch.source, unknown))
+        found |= _known(cursor)
+    if any(key not in found for key in wanted):
         found = _lock(cursor, parameters)
     chosen = set(wanted)
     return [found[key] for key in wanted], [k for key, k in found.items() if key not in chosen]
@@ -99,6 +99,10 @@ def _series(cursor: Cursor, batch: Batch) -> tuple[list[rows.Known], list[rows.K
 
 def _lock(cursor: Cursor, parameters: Mapping[str, object]) -> dict[tuple[str, str, str], rows.Known]:
     cursor.execute(SQL["lock_series"], parameters)
+    return _known(cursor)
+
+
+def _known(cursor: Cursor) -> dict[tuple[str, str, str], rows.Known]:
     found = {}
     for number, sensor, parameter, unit, partition, first, last in cursor:
         extent = None if first is None else Window(micros(first) - 1, micros(last))
@@ -116,8 +120,8 @@ def _readings(
     ids: Int32,
 ) -> tuple[rows.Met, Readings]:
     """Compare, check, write; again from the comparison when another writer was in between."""
+    cursor.execute("SAVEPOINT readings")
     for _ in range(TRIES):
-        cursor.execute("SAVEPOINT readings")
         met = rows.meet(cursor, batch, series, others)
         chosen = met.split.new | met.split.revised
         written = batch.readings.take(chosen)
@@ -134,7 +138,6 @@ def _readings(
             # Its rows may lie outside the extents that this transaction has seen.
             series = [replace(s, extent=Window(-(2**62), 2**62)) for s in series]
             continue
-        cursor.execute("RELEASE SAVEPOINT readings")
         return met, written
     raise StoreUnavailable(f"another program keeps writing readings of {batch.source}, without the lease")
 

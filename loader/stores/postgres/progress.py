@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from loader import ledger
@@ -11,30 +12,39 @@ from loader.sqltext import storable
 from loader.stores.postgres.session import SQL, Cursor, micros, micros_or_none, stamp
 
 
-def add_unknown(cursor: Cursor, batch: Batch) -> None:
-    """Insert partitions that nobody has registered."""
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The ledger before a batch: each partition's coverage, and which of them have holes."""
+
+    coverage: Mapping[str, tuple[Window, ...]]
+    holed: frozenset[str]
+
+
+def ledger_of(cursor: Cursor, batch: Batch) -> Before:
+    """The ledger of the batch's partitions; those that nobody has registered are inserted."""
     stations = dict.fromkeys((p.partition for p in batch.progress), "")
     stations |= {s.partition: s.station for s in batch.series}
-    if stations:
-        names = sorted(stations)
+    found: dict[str, list[Window]] = {}
+    holed: set[str] = set()
+    cursor.execute(SQL["ledger_of"], {"source": batch.source, "partitions": sorted(stations)})
+    for name, has_holes, start, end in cursor:
+        windows = found.setdefault(name, [])
+        if start is not None:
+            windows.append(Window(micros(start), micros(end)))
+        if has_holes:
+            holed.add(name)
+    unknown = sorted(stations.keys() - found.keys())
+    if unknown:
         cursor.execute(
             SQL["add_partitions"],
             {
                 "source": batch.source,
-                "partitions": names,
-                "stations": [stations[n] for n in names],
+                "partitions": unknown,
+                "stations": [stations[name] for name in unknown],
                 "now": stamp(batch.read_at),
             },
         )
-
-
-def coverage(cursor: Cursor, source: str, partitions: Iterable[str]) -> dict[str, tuple[Window, ...]]:
-    """The coverage of the named partitions, sorted; those without any have an entry too."""
-    found: dict[str, list[Window]] = {name: [] for name in partitions}
-    cursor.execute(SQL["coverage_of"], {"source": source, "partitions": sorted(found)})
-    for name, start, end in cursor:
-        found[name].append(Window(micros(start), micros(end)))
-    return {name: tuple(windows) for name, windows in found.items()}
+    return Before({name: tuple(found.get(name, ())) for name in stations}, frozenset(holed))
 
 
 def hole(row: Sequence[Any]) -> Hole:
@@ -42,19 +52,25 @@ def hole(row: Sequence[Any]) -> Hole:
     return Hole(Window(micros(start), micros(end)), cause, tries, micros_or_none(next_try), isolated)
 
 
-def write(cursor: Cursor, batch: Batch, covered: Mapping[str, tuple[Window, ...]]) -> None:
-    """Apply the batch's progress; `covered` is the coverage before it."""
+def write(cursor: Cursor, batch: Batch, before: Before) -> None:
+    """Apply the batch's progress."""
     merged: dict[str, list[Progress]] = {}
     for progress in batch.progress:
         merged.setdefault(progress.partition, []).append(progress)
     if not merged:
         return
+    covered = {name: before.coverage[name] for name in merged}
     after = {
-        name: ledger.union([*covered[name], *(w for p in ps for w in p.cover)])
-        for name, ps in merged.items()
+        name: ledger.union([*covered[name], *(w for p in merged[name] for w in p.cover)]) for name in merged
     }
-    _put_coverage(cursor, batch.source, {n: covered[n] for n in merged}, after)
-    _put_holes(cursor, batch.source, merged)
+    _put_coverage(cursor, batch.source, covered, after)
+    holed = {
+        name: ps
+        for name, ps in merged.items()
+        if any(p.holes for p in ps) or (name in before.holed and any(p.read for p in ps))
+    }
+    if holed:
+        _put_holes(cursor, batch.source, holed)
     # Several of one partition, in their order; usually there is one of each.
     rounds = max(len(ps) for ps in merged.values())
     for turn in range(rounds):
@@ -83,9 +99,7 @@ def _put_coverage(
 
 
 def _put_holes(cursor: Cursor, source: str, merged: Mapping[str, Sequence[Progress]]) -> None:
-    touched = sorted(name for name, ps in merged.items() if any(p.read or p.holes for p in ps))
-    if not touched:
-        return
+    touched = sorted(merged)
     stored: dict[str, list[Hole]] = {name: [] for name in touched}
     cursor.execute(SQL["holes_of"], {"source": source, "partitions": touched})
     for name, *row in cursor:

@@ -187,7 +187,8 @@ SELECT %(source)s, k.*
 FROM unnest(%(sensor)s::text[], %(parameter)s::text[], %(unit)s::text[], %(station)s::text[],
             %(partition)s::text[], %(name)s::text[], %(timezone)s::text[],
             %(cadence_s)s::double precision[], %(replaces)s::text[]) AS k
-ON CONFLICT (source, sensor, parameter, unit) DO NOTHING;
+ON CONFLICT (source, sensor, parameter, unit) DO NOTHING
+RETURNING id, sensor, parameter, unit, partition, first_time, last_time;
 
 -- name: describe_series
 INSERT INTO series (source, sensor, parameter, unit, station, partition, name, timezone, cadence_s, replaces)
@@ -231,10 +232,13 @@ FROM unnest(%(partitions)s::text[], %(watermarks)s::timestamptz[], %(swept)s::ti
             %(ended)s::boolean[], %(errors)s::text[]) AS k(partition, watermark, swept_at, ended, error)
 WHERE p.source = %(source)s AND p.partition = k.partition;
 
--- name: coverage_of
-SELECT partition, from_time, to_time FROM coverage
-WHERE source = %(source)s AND partition = ANY (%(partitions)s::text[])
-ORDER BY partition, from_time;
+-- name: ledger_of
+SELECT p.partition, EXISTS (SELECT FROM hole h WHERE h.source = p.source AND h.partition = p.partition),
+       c.from_time, c.to_time
+FROM partition p
+LEFT JOIN coverage c ON c.source = p.source AND c.partition = p.partition
+WHERE p.source = %(source)s AND p.partition = ANY (%(partitions)s::text[])
+ORDER BY p.partition, c.from_time;
 
 -- name: drop_coverage
 DELETE FROM coverage c
@@ -288,13 +292,14 @@ CROSS JOIN LATERAL (
 -- name: copy_readings
 COPY reading (series_id, time, value, flag, tests, run_id) FROM STDIN (FORMAT binary);
 
--- name: revised_table
+-- name: make_revised
+-- Nothing is known of the table's content to the planner: left to itself it scans whole months.
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
 CREATE TEMPORARY TABLE IF NOT EXISTS loader_revised (
     series_id integer, time timestamptz, old_value double precision, value double precision,
     flag smallint, tests integer, run_id integer
 ) ON COMMIT DELETE ROWS;
-
--- name: empty_revised
 TRUNCATE loader_revised;
 
 -- name: copy_revised
@@ -390,83 +395,50 @@ WHERE source = %(source)s AND (%(partition)s::text IS NULL OR partition = %(part
 SELECT id FROM series WHERE source = %(source)s ORDER BY id;
 
 -- name: forget_reading
-WITH doomed AS (
-    SELECT series_id, time FROM reading WHERE series_id = %(of)s ORDER BY time LIMIT %(limit)s
-), gone AS (
-    DELETE FROM reading r USING doomed d WHERE r.series_id = d.series_id AND r.time = d.time RETURNING 1
-)
-SELECT count(*) FROM gone;
+-- Up to a time, not by a list of keys: that would be joined by scanning every month.
+DELETE FROM reading WHERE series_id = %(of)s AND time <= coalesce(
+    (SELECT time FROM reading WHERE series_id = %(of)s ORDER BY time OFFSET %(limit)s - 1 LIMIT 1), 'infinity');
 
 -- name: forget_revision
-WITH gone AS (
-    DELETE FROM revision WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM revision WHERE series_id = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM revision WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM revision WHERE series_id = %(of)s LIMIT %(limit)s));
 
 -- name: forget_place
-WITH gone AS (
-    DELETE FROM place WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM place WHERE series_id = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM place WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM place WHERE series_id = %(of)s LIMIT %(limit)s));
 
 -- name: forget_quarantine
-WITH gone AS (
-    DELETE FROM quarantine WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM quarantine WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM quarantine WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM quarantine WHERE source = %(of)s LIMIT %(limit)s));
 
 -- name: forget_batch
-WITH gone AS (
-    DELETE FROM batch WHERE ctid = ANY (ARRAY(
-        SELECT b.ctid FROM batch b JOIN run r ON r.id = b.run_id
-        WHERE r.source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM batch WHERE ctid = ANY (ARRAY(
+    SELECT b.ctid FROM batch b JOIN run r ON r.id = b.run_id
+    WHERE r.source = %(of)s LIMIT %(limit)s));
 
 -- name: forget_run
-WITH gone AS (
-    DELETE FROM run WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM run WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM run WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM run WHERE source = %(of)s LIMIT %(limit)s));
 
 -- name: forget_lateness
-WITH gone AS (
-    DELETE FROM lateness WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM lateness WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM lateness WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM lateness WHERE source = %(of)s LIMIT %(limit)s));
 
 -- name: forget_series
-WITH gone AS (
-    DELETE FROM series WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM series WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM series WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM series WHERE source = %(of)s LIMIT %(limit)s));
 
 -- name: forget_coverage
-WITH gone AS (
-    DELETE FROM coverage WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM coverage WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM coverage WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM coverage WHERE source = %(of)s LIMIT %(limit)s));
 
 -- name: forget_hole
-WITH gone AS (
-    DELETE FROM hole WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM hole WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM hole WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM hole WHERE source = %(of)s LIMIT %(limit)s));
 
 -- name: forget_partition
-WITH gone AS (
-    DELETE FROM partition WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM partition WHERE source = %(of)s LIMIT %(limit)s)) RETURNING 1
-)
-SELECT count(*) FROM gone;
+DELETE FROM partition WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM partition WHERE source = %(of)s LIMIT %(limit)s));
 
 -- name: sources
 SELECT source FROM partition UNION SELECT source FROM run;

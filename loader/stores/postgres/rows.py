@@ -192,8 +192,7 @@ def revise(cursor: Cursor, readings: Readings, old: Float64, ids: Int32, run_id:
     """
     if not len(readings):
         return
-    cursor.execute(SQL["revised_table"])
-    cursor.execute(SQL["empty_revised"])
+    cursor.execute(SQL["make_revised"])
     stream = copy.encode(
         [
             ids[readings.series],

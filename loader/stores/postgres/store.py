@@ -210,7 +210,7 @@ class PostgresStore(PostgresReports, PostgresJournal):
             room, gone = FORGET_ROWS, []
             for table, of in steps:
                 cursor.execute(SQL[f"forget_{table}"], {"of": of, "limit": room})
-                count = int(one(cursor)[0])
+                count = cursor.rowcount
                 gone.append((table, count, count < room))
                 # A look at an empty table is work too.
                 room -= max(count, 1)
