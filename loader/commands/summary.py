@@ -18,8 +18,11 @@ SHOWN = ("new", "revised", "late", "missing", "suspect", "failed", "quarantined"
 
 
 def as_dict(report: RunReport) -> dict[str, object]:
-    """A report with stable keys; times ISO 8601 UTC."""
+    """A report with stable keys; times ISO 8601 UTC, the score's components as shares."""
+    from loader.quality.score import components
+
     out = asdict(report)
+    out["components"] = asdict(components(report.counts))
     out["started"] = iso(report.started)
     out["finished"] = None if report.finished is None else iso(report.finished)
     return out
