@@ -26,6 +26,9 @@ from loader.errors import LoaderError, UsageError
 if TYPE_CHECKING:
     from loader.readings import Window
 
+PROSE = 24
+"""Columns that a terminal leaves at least for a text that may be long."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UTF8 = ("utf-8", "backslashreplace")
@@ -101,10 +104,12 @@ def note(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; numbers stand on the right."""
+    """A column of a table; numbers stand on the right. On a terminal only `prose` is broken over
+    lines to fit."""
 
     title: str
     right: bool = False
+    prose: bool = False
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str | None]], title: str = "") -> None:
@@ -130,14 +135,28 @@ def _rich_table(columns: Sequence[Column], cells: list[list[str]], title: str) -
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
-    for column in columns:
-        shown.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+    needed = 0
+    for i, column in enumerate(columns):
+        shown.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            overflow="fold",
+            no_wrap=not column.prose,
+        )
+        widest = max([len(column.title), *(len(row[i]) for row in cells)])
+        needed += 2 + (min(widest, PROSE) if column.prose else widest)
     for row in cells:
-        shown.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    console = Console(highlight=False)
+        shown.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    # Too narrow a terminal breaks the lines itself: better than times cut into pieces.
+    width = max(Console().width, needed)
+    console = Console(highlight=False, width=width)
     with console.capture() as capture:
         console.print(shown)
     put(capture.get().encode(console.encoding, "replace"))
+
+
+def _style(cell: str) -> str:
+    return _STYLES.get(cell.partition(" ")[0], "")
 
 
 def line(*lines: str) -> None:

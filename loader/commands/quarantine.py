@@ -85,7 +85,7 @@ def list_(
         *map(Column, ("digest", "source", "partition", "rule", "time", "last seen")),
         Column("count", right=True),
         Column("replayed by", right=True),
-        Column("reason"),
+        Column("reason", prose=True),
     ]
     table(columns, [_row(q) for q in found])
 

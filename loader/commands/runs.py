@@ -53,7 +53,7 @@ def command(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> 
         Column("outcome"),
         *(Column(n, right=True) for n in COUNTS),
         Column("score", right=True),
-        Column("error"),
+        Column("error", prose=True),
     ]
     table(columns, [_row(r) for r in found])
 

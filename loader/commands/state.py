@@ -199,7 +199,7 @@ def _print(states: list[tuple[str, PartitionState]], *, every_window: bool) -> N
     if holes:
         line("")
         titles = ("source", "partition", "hole from", "to", "tries", "next try", "cause")
-        table([Column(t, right=t == "tries") for t in titles], holes)
+        table([Column(t, right=t == "tries", prose=t == "cause") for t in titles], holes)
 
 
 def _row(name: str, state: PartitionState) -> list[str | None]:

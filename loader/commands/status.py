@@ -135,6 +135,7 @@ def _source(
             "trigger": last.trigger,
             "started": iso_or_none(last.started),
             "finished": iso_or_none(last.finished),
+            "age_s": (now - last.started) / 1_000_000,
             "outcome": last.outcome,
             "new": last.counts.new,
             "error": last.error,
@@ -165,8 +166,8 @@ def _holes(holes: Sequence[Hole]) -> dict[str, int]:
 def _sources_table(rows: list[dict[str, Any]]) -> None:
     columns = [
         *map(Column, ("source", "newest reading")),
-        *(Column(title, right=True) for title in ("age", "stations", "silent", "holes", "given up")),
-        *map(Column, ("last run", "started")),
+        *(Column(title, right=True) for title in ("age", "stations", "holes")),
+        Column("last run"),
         *(Column(title, right=True) for title in ("new", "score")),
     ]
     table(columns, [_source_row(row) for row in rows])
@@ -182,14 +183,11 @@ def _source_row(row: dict[str, Any]) -> list[str | None]:
     last = row["last_run"]
     return [
         row["source"] + ("" if row["state"] == "enabled" else f" ({row['state']})"),
-        _whole(row["newest"]),
+        _minute(row["newest"]),
         _age(row["age_s"]),
-        number(len(row["stations"])),
-        number(len(row["silent_stations"])),
-        number(row["holes"]["open"]),
-        number(row["holes"]["given_up"]),
-        (last["outcome"] or "running") if last else None,
-        _whole(last["started"]) if last else None,
+        number(len(row["stations"])) + _aside(len(row["silent_stations"]), "silent"),
+        _hole_count(row["holes"]),
+        f"{last['outcome'] or 'running'} {_age(last['age_s'])} ago" if last else None,
         number(last["new"]) if last else None,
         None if row["score"] is None else f"{row['score']:.1f}",
     ]
@@ -198,8 +196,9 @@ def _source_row(row: dict[str, Any]) -> list[str | None]:
 def _stations_table(row: dict[str, Any]) -> None:
     columns = [
         *map(Column, (f"station of {row['source']}", "newest reading")),
-        *(Column(title, right=True) for title in ("age", "series", "holes", "given up")),
-        *map(Column, ("state", "last error")),
+        *(Column(title, right=True) for title in ("age", "series", "holes")),
+        Column("state"),
+        Column("last error", prose=True),
     ]
     if not row["stations"]:
         return
@@ -209,11 +208,10 @@ def _stations_table(row: dict[str, Any]) -> None:
         [
             [
                 s["station"],
-                _whole(s["newest"]),
+                _minute(s["newest"]),
                 _age(s["age_s"]),
                 number(s["series"]),
-                number(s["holes"]["open"]),
-                number(s["holes"]["given_up"]),
+                _hole_count(s["holes"]),
                 "silent" if s["silent"] else "failing" if s["failing_partitions"] else "ok",
                 s["last_error"] or "",
             ]
@@ -222,9 +220,17 @@ def _stations_table(row: dict[str, Any]) -> None:
     )
 
 
-def _whole(time: str | None) -> str | None:
-    """A time without its fraction."""
-    return time and time.partition(".")[0].rstrip("Z") + "Z"
+def _minute(time: str | None) -> str | None:
+    """A time as far as its minutes."""
+    return time and time[: len("2024-01-31T06:00")] + "Z"
+
+
+def _aside(count: int, what: str) -> str:
+    return f" ({number(count)} {what})" if count else ""
+
+
+def _hole_count(holes: dict[str, int]) -> str:
+    return number(sum(holes.values())) + _aside(holes["given_up"], "given up")
 
 
 def _age(seconds: float | None) -> str:
