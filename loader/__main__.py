@@ -92,7 +92,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except LoaderError as error:
-        click.echo(f"loader: {error}", err=True)
+        # A ConfigError begins with file, line and column, where editors look for them.
+        click.echo(str(error) if isinstance(error, ConfigError) else f"loader: {error}", err=True)
         code = exit_code(error)
     except OSError as error:
         # A file the user named: full disk, no permission, no such folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,17 @@ def test_timeouts_are_durations(tmp_path: Path) -> None:
     settings = written(tmp_path, text, OPENAQ_API_KEY="k")
     assert (settings.timeouts.connect, settings.timeouts.read) == (5 * SECOND, SECOND // 2)
     assert settings.backoff == SECOND // 5
+
+
+def test_the_schema_knows_how_places_are_written() -> None:
+    """What editors check while one types lets radius, near and bbox be texts, as the loader does."""
+    fields = OpenAQSettings.model_json_schema()["properties"]
+    for name, fit, unfit in (
+        ("radius", "10km", "ten"),
+        ("near", "43.65,-79.38", "Toronto"),
+        ("bbox", "-79.7, 43.5, -79.1, 43.9", "west"),
+    ):
+        patterns = [one["pattern"] for one in fields[name]["anyOf"] if one.get("type") == "string"]
+        assert patterns, f"{name} may be no text"
+        assert re.search(patterns[0], fit)
+        assert not re.search(patterns[0], unfit)

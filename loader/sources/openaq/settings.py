@@ -44,9 +44,16 @@ def parse_numbers(value: Any) -> Any:
 
 Latitude = Annotated[float, Field(ge=-90, le=90)]
 Longitude = Annotated[float, Field(ge=-180, le=180)]
-Near = Annotated[tuple[Latitude, Longitude], BeforeValidator(parse_numbers)]
-Box = Annotated[tuple[Longitude, Latitude, Longitude, Latitude], BeforeValidator(parse_numbers)]
-Radius = Annotated[int, BeforeValidator(parse_radius)]
+Position = tuple[Latitude, Longitude]
+Corners = tuple[Longitude, Latitude, Longitude, Latitude]
+_Numbers = Annotated[str, Field(pattern=r"^[-+.0-9]+(\s*,\s*[-+.0-9]+)+$")]
+_Distance = (
+    Annotated[float, Field(ge=1, le=MAX_RADIUS)]
+    | Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?\s*(km|m)?$")]
+)
+Near = Annotated[Position, BeforeValidator(parse_numbers, json_schema_input_type=Position | _Numbers)]
+Box = Annotated[Corners, BeforeValidator(parse_numbers, json_schema_input_type=Corners | _Numbers)]
+Radius = Annotated[int, BeforeValidator(parse_radius, json_schema_input_type=_Distance)]
 Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
 Wait = Annotated[Duration, Field(ge=SECOND // 10)]
 

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import structlog
-
 from loader.contracts import Survey
 from loader.errors import AccessDenied, Interrupted, LoaderError, NotFound, SourceUnavailable
 from loader.http import Http
+from loader.log import get_logger
 from loader.readings import DAY, Partition, PartitionState, Series
 from loader.sources.openaq import api
 from loader.sources.openaq.settings import OpenAQSettings
@@ -150,7 +149,7 @@ class Surveyor:
             sensors = api.sensors(self._http, number)
         partitions = self._list(described, sensors, states)
         if not partitions:
-            structlog.get_logger().warning("station.nothing_wanted", source=self._name, station=station)
+            get_logger().warning("station.nothing_wanted", source=self._name, station=station)
         return Surveyed(partitions, listed=True, latest=_latest(sensors), location=described)
 
     def _wants(self, state: PartitionState) -> bool:

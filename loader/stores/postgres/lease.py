@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 
 import psycopg2
-import structlog
 
 from loader.errors import LeaseHeld, LeaseLost, LoaderError
+from loader.log import get_logger
 from loader.stores.postgres.session import (
     SQL,
     Backend,
@@ -100,7 +100,7 @@ class PostgresLease:
                         transact(self._connection, self._give_back)
                     except psycopg2.Error:
                         # The row then still names this holder, but the lock below is free.
-                        structlog.get_logger().debug("lease.release", source=self.source, exc_info=True)
+                        get_logger().debug("lease.release", source=self.source, exc_info=True)
             self._hang_up()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
@@ -133,7 +133,7 @@ class PostgresLease:
         cursor.execute(SQL["release_lease"], {"source": self.source, "token": self.token})
 
     def _keep_beating(self, beat_s: float) -> None:
-        log = structlog.get_logger().bind(source=self.source)
+        log = get_logger(source=self.source)
         while not self._stop.wait(beat_s):
             with self._lock:
                 if self._over is not None:
@@ -232,7 +232,7 @@ def _end_silent_holder(connection: Connection, source: str, stale_s: float) -> N
     )
     if not stale:
         raise held
-    structlog.get_logger().warning("lease.takeover", source=source, holder=holder, silent_s=silent_s)
+    get_logger().warning("lease.takeover", source=source, holder=holder, silent_s=silent_s)
     transact(
         connection,
         lambda cursor: cursor.execute(
