@@ -64,7 +64,9 @@ def left(journal: SQLiteStore, clock: Time, limits: dict[int, int] | None = None
 
 def blocked_until(journal: SQLiteStore, clock: Time) -> int:
     """When the journal grants again; 0 where it grants now."""
-    grant: Grant = journal.take(KEY, 1, {60: 10_000}, 0.0, clock())
+    now = clock()
+    grant: Grant = journal.take(KEY, 1, {60: 10_000}, 0.0, now)
+    journal.give_back(KEY, grant.count, now)
     return 0 if grant.count else grant.retry_at
 
 
