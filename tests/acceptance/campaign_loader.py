@@ -16,8 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PHASES = ("plan", "read", "commit", "close")
-"""plan: before the survey ended; read: from there to the first commit; commit: between a
-`commit.begin` and its `commit.end`; close: after a commit, before the next or the end."""
+"""plan: before the survey ended; commit: between a `commit.begin` and its `commit.end`; close: after
+`run.end`, or after the commit of a run that has but one; read: all between."""
 
 SMALL = "tests.acceptance.small_batches"
 PATIENCE_S = 120.0
@@ -38,6 +38,7 @@ class Loader:
 
     def __init__(self, config: Path, *args: str, small: bool = False) -> None:
         self.started = time.time()
+        self.small = small
         self.killed_at: float | None = None
         self.events: list[Event] = []
         self.other: list[str] = []
@@ -138,6 +139,9 @@ class Loader:
         phase = "plan"
         for event in self.events:
             phase = AFTER.get(event.name, phase)
+            if event.name == "commit.end":
+                # Among many small batches the next one is being read by now.
+                phase = "read" if self.small else "close"
         return phase
 
     @property
@@ -150,7 +154,7 @@ class Loader:
         return begin, self.events[-1].at if end is None else end
 
 
-AFTER = {"survey": "read", "commit.begin": "commit", "commit.end": "close", "run.end": "close"}
+AFTER = {"survey": "read", "commit.begin": "commit", "run.end": "close"}
 
 
 def _seconds(timestamp: str) -> float:
@@ -187,5 +191,5 @@ class Pace:
                 if loader.wait_for("commit.begin", times):
                     loader.kill(self.commit * 0.8 * chance())
             case _:
-                if loader.wait_for("commit.end", times):
-                    loader.kill(0.005 * chance())
+                if loader.wait_for("run.end" if loader.small else "commit.end"):
+                    loader.kill(0.01 * chance())
