@@ -189,3 +189,9 @@ def pause(process: subprocess.Popen[str]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("the process does not stop")
         time.sleep(0.01)
+
+
+def majors() -> list[int]:
+    """The oldest and the newest version at hand; [0] where there is none, for a test to skip."""
+    at_hand = list(binaries()) or [0]
+    return sorted({at_hand[0], at_hand[-1]})

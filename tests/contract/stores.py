@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loader.contracts import Journal, Reports, Store
+from tests import postgres
 
 
 class AnyStore(Store, Reports, Journal, Protocol):
@@ -60,11 +60,6 @@ def query_sqlite(address: str, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import postgres  # noqa: E402
-
-
 def open_postgres(address: str) -> AnyStore:
     from loader.stores.postgres import PostgresStore
 
@@ -91,7 +86,7 @@ STORES: list[StoreCase] = [
         open=open_sqlite,
         query=query_sqlite,
     ),
-    *map(postgres_case, postgres.binaries() or [0]),
+    *map(postgres_case, postgres.majors()),
 ]
 
 

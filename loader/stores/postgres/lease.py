@@ -98,6 +98,7 @@ class PostgresLease:
                 if self._connection is not None:
                     try:
                         transact(self._connection, self._give_back)
+                        transact(self._connection, self._unlock)
                     except psycopg2.Error:
                         # The row then still names this holder, but the lock below is free.
                         get_logger().debug("lease.release", source=self.source, exc_info=True)
@@ -131,6 +132,10 @@ class PostgresLease:
 
     def _give_back(self, cursor: Cursor) -> None:
         cursor.execute(SQL["release_lease"], {"source": self.source, "token": self.token})
+
+    def _unlock(self, cursor: Cursor) -> None:
+        # Hanging up would do it too, but only some time later: the next run may come first.
+        cursor.execute(SQL["unlock_source"], {"source": self.source})
 
     def _keep_beating(self, beat_s: float) -> None:
         log = get_logger(source=self.source)

@@ -46,6 +46,9 @@ INSERT INTO lease (source) VALUES (%(source)s) ON CONFLICT (source) DO NOTHING;
 -- name: try_lock_source
 SELECT pg_try_advisory_lock(hashtextextended('loader source ' || current_schema() || ' ' || %(source)s, 0));
 
+-- name: unlock_source
+SELECT pg_advisory_unlock(hashtextextended('loader source ' || current_schema() || ' ' || %(source)s, 0));
+
 -- name: lease_holder
 SELECT token, holder,
        coalesce(beat_at < clock_timestamp() - make_interval(secs => %(stale_s)s), true) AS stale,

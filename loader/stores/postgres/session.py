@@ -98,11 +98,14 @@ class Server:
         try:
             given = extensions.parse_dsn(url)
         except psycopg2.Error:
-            # The driver's own message quotes what it could not parse, which may be the password.
+            given = {"port": "?"}
+        # The driver's own message would quote what it could not parse, and a slash in a password
+        # makes its beginning the port and its end the database: both may hold the password.
+        if not re.fullmatch(r"[\d,]*", given.get("port", "")) or "@" in given.get("dbname", ""):
             raise StoreError(
                 "store: this is not a PostgreSQL URL; one reads postgresql://user:password@host:5432/name, "
                 "with special characters in the password percent-encoded"
-            ) from None
+            )
         self._secrets = [s for s in {given.get("password"), given.get("sslpassword")} if s]
         self._parameters: dict[str, Any] = {
             "application_name": "loader",
