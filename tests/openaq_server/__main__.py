@@ -49,7 +49,12 @@ def main() -> None:
     bench = None
     if args.bench:
         bench = BenchWorld(
-            args.sensors, args.rows, duplicates=args.duplicates, fresh=args.fresh, seed=args.seed
+            args.sensors,
+            args.rows,
+            duplicates=args.duplicates,
+            fresh=args.fresh,
+            seed=args.seed,
+            cadence_s=args.cadence,
         )
     if bench is not None:
         world = bench.world
