@@ -87,8 +87,10 @@ class PostgresLease:
 
     def list_backends(self, cursor: Cursor, writer: Backend) -> None:
         """Note a new writing connection before it is used, so that a successor can end it."""
-        if self._over is None:
-            cursor.execute(SQL["beat"], self._parameters(writer))
+        # Not while a beat is under way, which may still report the connection before.
+        with self._lock:
+            if self._over is None:
+                cursor.execute(SQL["beat"], self._parameters(writer))
 
     def release(self) -> None:
         self._stop.set()
