@@ -144,14 +144,22 @@ class Pipeline:
             self.store.record_skipped(self.source.name, order.trigger, started, Outcome.SKIPPED, str(held))
             raise
 
-    def tasks(self, order: Order, states: Sequence[PartitionState], survey: Survey, now: int) -> list[Task]:
-        """What reading `order` comes to."""
+    def tasks(
+        self,
+        order: Order,
+        states: Sequence[PartitionState],
+        survey: Survey,
+        now: int,
+        known: Sequence[PartitionState] = (),
+    ) -> list[Task]:
+        """What reading `order` comes to. `known` is all that the store holds, `states` what the
+        survey named of it."""
         chosen = planner.select(states, order.stations, order.sensors)
         if not chosen and (order.stations or order.sensors):
-            known = ", ".join(sorted({s.station for s in states})[:20]) or "none"
+            stations = ", ".join(sorted({s.station for s in states})[:20]) or "none"
             raise UsageError(
                 f"{self.source.name} has no station or sensor {', '.join(order.stations + order.sensors)}; "
-                f"its stations: {known}"
+                f"its stations: {stations}"
             )
         if order.window is not None:
             return planner.stretch(
@@ -162,6 +170,7 @@ class Pipeline:
             survey,
             now,
             self.policy,
+            known=known,
             source_delays=lateness.add(s.delays for s in states),
             retry_holes=order.retry_holes,
         )
@@ -189,7 +198,7 @@ class Pipeline:
 
         states = planner.surveyed(known, survey, now)
         tally.failed.update({f"station {s}": why for s, why in survey.failed.items()})
-        return self._read(self.tasks(order, states, survey, now), states, report, tally, commit)
+        return self._read(self.tasks(order, states, survey, now, known), states, report, tally, commit)
 
     def _read(
         self,
@@ -304,7 +313,8 @@ class Pipeline:
             tally.counts += batch.counts + flagged(flag)
 
         report = RunReport(0, self.source.name, order.trigger, started)
-        report = self._read(self.tasks(order, states, survey, started), states, report, tally, count)
+        tasks = self.tasks(order, states, survey, started, known)
+        report = self._read(tasks, states, report, tally, count)
         return replace(report, finished=self.clock(), counts=tally.counts + self._used(tally))
 
 

@@ -98,11 +98,16 @@ def live(
     now: int,
     policy: Policy,
     *,
+    known: Sequence[PartitionState] = (),
     source_delays: Sequence[int] = (),
     retry_holes: bool = False,
 ) -> list[Task]:
-    """The tasks of an ordinary run: what is new, whatever may have come late, holes that are due."""
-    by_name = {s.name: s for s in states}
+    """The tasks of an ordinary run: what is new, whatever may have come late, holes that are due.
+
+    `known` is everything the store holds of the source: a sensor may continue one that is not
+    among `states` any more.
+    """
+    by_name = {s.name: s for s in (*known, *states)}
     tasks: list[Task] = []
     for state in states:
         first = begin(state, by_name, policy)

@@ -92,6 +92,8 @@ def test_a_replacing_sensor_begins_where_its_predecessor_ended() -> None:
     new = state("new", series=(replace(SERIES[0], sensor="new", partition="new", replaces="old"),))
     tasks = {t.partition: t for t in planner.live([old, new], survey(old=NOW - 30 * DAY), NOW, POLICY)}
     assert tasks["new"].window.start == NOW - 30 * DAY
+    (task,) = planner.live([new], survey(), NOW, POLICY, known=[old])
+    assert task.window.start == NOW - 30 * DAY, "the old one is not listed any more"
 
 
 def test_expired_time_is_never_read_again() -> None:
