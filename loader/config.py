@@ -221,6 +221,9 @@ class _Reading:
             return stand_in
         if self.problems.at((*path, "type")):
             return stand_in
+        if block == {"enabled": False}:
+            # What a source is need not be said to leave it out.
+            return SourceSettings(type="", enabled=False)
         kind = block.get("type")
         if kind is None or kind not in self.types:
             at = (*path, "type")

@@ -53,8 +53,9 @@ def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
     sources["additionalProperties"] = {
         "type": "object",
         "properties": {"type": {"enum": list(types), "description": KIND}},
-        "required": ["type"],
-        "allOf": blocks,
+        # A source that is left out need not say what it is.
+        "if": {"properties": {"enabled": {"const": False}}, "required": ["enabled"], "maxProperties": 1},
+        "else": {"required": ["type"], "allOf": blocks},
     }
     sources["minProperties"] = 1
     definitions["Variable"] = _VARIABLE

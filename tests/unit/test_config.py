@@ -285,3 +285,11 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
         assert "cannot be read" in str(e)  # noqa: PT017 - root reads it without an error
     finally:
         file.chmod(stat.S_IRUSR | stat.S_IWUSR)
+
+
+def test_a_source_that_is_left_out_need_not_say_what_it_is(tmp_path: Path) -> None:
+    """`demo: {enabled: false}` is enough to take the demo out."""
+    path = tmp_path / "config.yaml"
+    path.write_text("sources:\n  demo: {enabled: false}\n  rig: {type: simulator}\n")
+    loaded = config.load(path, TYPES, {})
+    assert {name: s.enabled for name, s in loaded.sources.items()} == {"demo": False, "rig": True}
