@@ -15,6 +15,7 @@ import pytest
 from loader.errors import LeaseHeld, LoaderError, StoreError, StoreUnavailable
 from loader.readings import (
     HOUR,
+    SECOND,
     Batch,
     Counts,
     Progress,
@@ -26,6 +27,7 @@ from loader.readings import (
     Window,
 )
 from loader.stores.postgres import PostgresStore
+from loader.stores.postgres.partitions import DIRECT
 from tests import postgres
 
 ZERO = 1_706_659_200_000_000
@@ -335,6 +337,27 @@ def test_a_rival_that_does_not_stop_is_an_error(url: str, store: PostgresStore) 
     assert stored(url) == {**ALL, "reading": 3, "coverage": 0}
 
 
+def test_few_readings_among_very_many_stored_ones(store: PostgresStore) -> None:
+    """More stored rows lie around a batch than are held at once: each is compared or counted."""
+    lease = store.acquire("src")
+    run = store.begin_run(lease, "test", ZERO)
+    seconds = 2 * 86_400
+    times = ZERO + np.arange(1, seconds + 1, dtype=np.int64) * SECOND
+    dense = replace(batch(run), readings=Readings.of(np.zeros(seconds), times, np.ones(seconds)))
+    store.commit(lease, dense, good)
+    few = times[:: 6 * 3600]
+    values = np.where(np.arange(len(few)) % 2, 1.0, 2.0)
+    window = Window(ZERO + 3600 * SECOND, int(times[-1]))
+    sparse = replace(
+        batch(run, 1),
+        readings=Readings.of(np.zeros(len(few)), few, values),
+        progress=(Progress("p1", read=(window,)),),
+    )
+    counts = store.commit(lease, sparse, good).counts
+    assert (counts.new, counts.refetched, counts.revised) == (0, len(few) // 2, len(few) // 2)
+    assert counts.vanished == seconds - 3600 - (len(few) - 1), "the first came before the window"
+
+
 def test_a_month_that_was_dropped_is_made_again(url: str, store: PostgresStore) -> None:
     """Somebody detaches an old month of a store that has seen it: the next batch brings it back."""
     lease = store.acquire("src")
@@ -342,6 +365,27 @@ def test_a_month_that_was_dropped_is_made_again(url: str, store: PostgresStore) 
     store.commit(lease, batch(run), good)
     postgres.execute(url, "DROP TABLE reading_2024_01")
     assert store.commit(lease, batch(run, 1), good).counts.new == N
+    postgres.execute(url, "DROP TABLE reading_2024_01")
+    n = 5 * DIRECT
+    times = ZERO + np.arange(n, dtype=np.int64) * SECOND
+    many = replace(batch(run, 2), readings=Readings.of(np.zeros(n), times, np.ones(n)))
+    assert store.commit(lease, many, good).counts.new == n
+
+
+def test_each_month_gets_its_own_rows(url: str, store: PostgresStore) -> None:
+    """Written to the months one by one or through the whole, the edges of months included."""
+    lease = store.acquire("src")
+    run = store.begin_run(lease, "test", ZERO)
+    february, march = 1_706_745_600 * SECOND, 1_709_251_200 * SECOND
+    edges = np.array([february - 1, february, march - 1, march], np.int64)
+    many = np.unique(np.concatenate([edges, february + np.arange(-DIRECT, 2 * DIRECT) * HOUR]))
+    for seq, times in enumerate((edges, many)):
+        given = Readings.of(np.zeros(len(times)), times, np.ones(len(times)))
+        store.commit(lease, replace(batch(run, seq), readings=given, progress=()), good)
+    month = "'reading_' || to_char(time AT TIME ZONE 'UTC', 'YYYY_MM')"
+    named = f"SELECT tableoid::regclass::text, {month} FROM reading"
+    assert {a for a, b in postgres.rows(url, named) if a != b} == set()
+    assert stored(url)["reading"] == len(many)
 
 
 def test_tables_of_somebody_else_are_left_alone(url: str) -> None:

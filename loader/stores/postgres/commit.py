@@ -12,13 +12,14 @@ from loader.contracts import Checker, Committed
 from loader.errors import StoreError, StoreUnavailable
 from loader.readings import Batch, Counts, Flag, Int32, Int64, Readings, Series, Window
 from loader.stores.postgres import annals, progress, rows
+from loader.stores.postgres.partitions import Months
 from loader.stores.postgres.session import SQL, Cursor, micros, stamp
 
 TRIES = 3
 """How often a batch is compared again because another writer had been quicker."""
 
 
-def write(cursor: Cursor, batch: Batch, check: Checker) -> Committed:
+def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Committed:
     """Write the batch inside the caller's transaction, under the lease.
 
     Raises StoreUnavailable when somebody else keeps writing the same readings, StoreError for
@@ -33,7 +34,7 @@ def write(cursor: Cursor, batch: Batch, check: Checker) -> Committed:
     series, others = _series(cursor, batch)
     ids = np.array([known.id for known in series], np.int32)
     before = progress.ledger_of(cursor, batch)
-    met, written = _readings(cursor, batch, check, series, others, ids=ids)
+    met, written = _readings(cursor, batch, check, series, others, ids=ids, months=months)
     new = batch.readings.take(met.split.new)
     delays = _delays(batch, new, ids, before.coverage)
     _stretch(cursor, new, ids)
@@ -118,6 +119,7 @@ def _readings(
     others: Sequence[rows.Known],
     *,
     ids: Int32,
+    months: Months,
 ) -> tuple[rows.Met, Readings]:
     """Compare, check, write; again from the comparison when another writer was in between."""
     cursor.execute("SAVEPOINT readings")
@@ -131,7 +133,7 @@ def _readings(
                 raise ValueError(f"the checker answered {len(flag)} flags for {len(written)} readings")
             written = written.with_flags(flag, tests)
         try:
-            rows.copy_new(cursor, written.take(met.split.new[chosen]), ids, batch.run_id)
+            rows.copy_new(cursor, written.take(met.split.new[chosen]), ids, batch.run_id, months)
             rows.revise(cursor, written.take(met.split.revised[chosen]), met.old, ids, batch.run_id)
         except (errors.UniqueViolation, rows.Moved):
             cursor.execute("ROLLBACK TO SAVEPOINT readings")

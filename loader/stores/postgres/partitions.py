@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from psycopg2 import sql
 
-from loader.readings import Int64
+from loader.readings import Bool, Int64
 from loader.stores.postgres.session import SQL, Cursor, Session, one
 
 _PREFIX = "reading_"
+
+DIRECT = 1_000
+"""Rows a month from which on a COPY of its own pays."""
+
+
+class MonthMissing(Exception):
+    """A month's partition was dropped after it had been seen."""
 
 
 class Months:
@@ -26,8 +34,7 @@ class Months:
         """Make the partitions that readings at `time` (microseconds UTC) need."""
         if len(time) == 0:
             return
-        months = np.unique(time.astype("datetime64[us]").astype("datetime64[M]"))
-        wanted = {_name(month): month for month in months}
+        wanted = {_name(month): month for month in np.unique(_months(time))}
         if self._partitioned is None:
             self._partitioned = session.run(_is_partitioned)
         missing = wanted.keys() - self._known
@@ -39,9 +46,23 @@ class Months:
         # Known only now that it is committed.
         self._known |= there
 
+    def tables(self, time: Int64) -> list[tuple[str, Bool | None]]:
+        """Where rows at `time` are written, after `ensure`: each month's own table with a mask of
+        its rows, which spares the server a fifth of the work; all (None) where it is little."""
+        if self._partitioned and len(time) >= DIRECT:
+            months = _months(time)
+            present = np.unique(months)
+            if len(time) >= DIRECT * len(present):
+                return [(_name(month), months == month) for month in present]
+        return [("reading", None)]
+
     def forget(self) -> None:
         """Look again next time: somebody may have dropped old months."""
         self._known.clear()
+
+
+def _months(time: Int64) -> npt.NDArray[np.datetime64]:
+    return time.astype("datetime64[us]").astype("datetime64[M]")
 
 
 def _name(month: np.datetime64) -> str:

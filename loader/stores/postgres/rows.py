@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from psycopg2 import errors, sql
 
 from loader import columns, ledger
 from loader.readings import DAY, Batch, Bool, Float64, Int32, Int64, Readings, Window
 from loader.stores.postgres import copy
+from loader.stores.postgres.partitions import MonthMissing, Months
 from loader.stores.postgres.session import SQL, Cursor, clamped, one
 
 STREAMED = 4 << 20
@@ -169,20 +171,28 @@ def _compare(
     return Met(split, value[split.old], vanished)
 
 
-def copy_new(cursor: Cursor, readings: Readings, ids: Int32, run_id: int) -> None:
-    """Write readings (flags and all) by binary COPY straight into the keyed table."""
-    if len(readings):
+def copy_new(cursor: Cursor, readings: Readings, ids: Int32, run_id: int, months: Months) -> None:
+    """Write readings (flags and all) by binary COPY straight into the keyed table.
+
+    Raises UniqueViolation where somebody else has written one of them, MonthMissing.
+    """
+    for table, chosen in months.tables(readings.time) if len(readings) else ():
+        part = readings if chosen is None else readings.take(chosen)
         stream = copy.encode(
             [
-                ids[readings.series],
-                copy.to_server(readings.time),
-                readings.value,
-                readings.flag.astype(np.int16),
-                readings.tests.view(np.int32),
-                np.full(len(readings), run_id, np.int32),
+                ids[part.series],
+                copy.to_server(part.time),
+                part.value,
+                part.flag.astype(np.int16),
+                part.tests.view(np.int32),
+                np.full(len(part), run_id, np.int32),
             ]
         )
-        cursor.copy_expert(SQL["copy_readings"], stream, size=1 << 18)
+        statement = sql.SQL(SQL["copy_readings"]).format(table=sql.Identifier(table))
+        try:
+            cursor.copy_expert(statement, stream, size=1 << 18)
+        except (errors.CheckViolation, errors.UndefinedTable) as error:
+            raise MonthMissing(str(error)) from error
 
 
 def revise(cursor: Cursor, readings: Readings, old: Float64, ids: Int32, run_id: int) -> None:

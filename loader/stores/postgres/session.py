@@ -243,13 +243,14 @@ class Session:
         if self._connection is None or self._connection.closed:
             connection = self._server.connect(self._limits)
             try:
-                backend = transact(connection, own_backend)
+                # First known, then reported: a beat in between reports it too.
+                self.backend = transact(connection, own_backend)
                 if self._joined is not None:
-                    self._joined(connection, backend)
+                    self._joined(connection, self.backend)
             except psycopg2.Error as error:
                 close(connection)
                 raise self._server.error(error) from error
-            self._connection, self.backend = connection, backend
+            self._connection = connection
         return self._connection
 
     def close(self) -> None:

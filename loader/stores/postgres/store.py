@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from psycopg2 import errors
-
 from loader.contracts import Checker, Committed, Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
 from loader.readings import Batch, Outcome, Partition, RunReport
@@ -17,7 +15,7 @@ from loader.stores.postgres import commit, schema
 from loader.stores.postgres import lease as leases
 from loader.stores.postgres.journal import PostgresJournal
 from loader.stores.postgres.lease import PostgresLease
-from loader.stores.postgres.partitions import Months
+from loader.stores.postgres.partitions import MonthMissing, Months
 from loader.stores.postgres.reports import PostgresReports
 from loader.stores.postgres.session import (
     SQL,
@@ -40,10 +38,6 @@ FORGET_ROWS = 50_000
 
 _WRITING = Limits(statement_s=300, lock_s=30)
 _ASKING = Limits(statement_s=300, lock_s=10)
-
-
-class _MonthMissing(Exception):
-    """A month's partition was dropped after it had been seen."""
 
 
 class PostgresStore(PostgresReports, PostgresJournal):
@@ -165,10 +159,7 @@ class PostgresStore(PostgresReports, PostgresJournal):
             stamp(int(batch.readings.time.min())), stamp(int(batch.readings.time.max()))
 
         def work(cursor: Cursor) -> Committed:
-            try:
-                return commit.write(cursor, batch, check)
-            except errors.CheckViolation as error:
-                raise _MonthMissing(str(error)) from error
+            return commit.write(cursor, batch, check, self._months)
 
         for _ in range(commit.TRIES):
             with self._guard:
@@ -176,7 +167,7 @@ class PostgresStore(PostgresReports, PostgresJournal):
                 self._months.ensure(self._writer, batch.readings.time)
             try:
                 return self._write(lease, work)
-            except _MonthMissing:
+            except MonthMissing:
                 self._months.forget()
         raise StoreUnavailable(f"{self.url}: months of `reading` disappear as fast as they are made")
 
