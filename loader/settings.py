@@ -39,10 +39,17 @@ class StoreURL:
 
     def __init__(self, raw: str) -> None:
         scheme, separator, rest = raw.partition("://")
-        if not separator or scheme not in STORE_SCHEMES or not rest.strip("/"):
+        known = separator and scheme in STORE_SCHEMES and rest.strip("/")
+        if not known or (scheme == "sqlite" and not rest.startswith("/")):
             raise ValueError(
                 "must be sqlite:///path/to/file.db or postgresql://user:password@host:5432/database"
             )
+        if rest == "/:memory:":
+            raise ValueError("must be a file: what is only in memory would be gone at the end of the run")
+        if scheme == "sqlite" and "?" in rest:
+            raise ValueError("must end with the name of the file; options after a ? are not understood")
+        if scheme != "sqlite" and re.search(r"%(?![0-9A-Fa-f]{2})", rest):
+            raise ValueError("has a % that begins no percent-encoding; write %25 for the character itself")
         self._raw = raw
 
     @property

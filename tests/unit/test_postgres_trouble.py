@@ -12,7 +12,7 @@ import numpy as np
 import psycopg2
 import pytest
 
-from loader.errors import LeaseHeld, LoaderError, StoreError, StoreUnavailable
+from loader.errors import ConfigError, LeaseHeld, LoaderError, StoreError, StoreUnavailable
 from loader.readings import (
     HOUR,
     SECOND,
@@ -230,7 +230,7 @@ def test_no_password_is_ever_shown(server: postgres.Server, url: str) -> None:
         "postgresql://tester:123/s3cret@host:5432/x",
         "postgresql://u:p@h:port:1/x?a=b",
     ):
-        with pytest.raises(StoreError, match="percent-encoded") as caught:
+        with pytest.raises(ConfigError, match="percent-encoded") as caught:
             PostgresStore(broken)
         assert "s3cret" not in str(caught.value)
         assert caught.value.__cause__ is None

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2 import extensions
 
-from loader.errors import LoaderError, StoreError, StoreUnavailable
+from loader.errors import ConfigError, LoaderError, StoreError, StoreUnavailable
 from loader.sqltext import queries
 
 Connection = extensions.connection
@@ -102,7 +102,7 @@ class Server:
         # The driver's own message would quote what it could not parse, and a slash in a password
         # makes its beginning the port and its end the database: both may hold the password.
         if not re.fullmatch(r"[\d,]*", given.get("port", "")) or "@" in given.get("dbname", ""):
-            raise StoreError(
+            raise ConfigError(
                 "store: this is not a PostgreSQL URL; one reads postgresql://user:password@host:5432/name, "
                 "with special characters in the password percent-encoded"
             )
