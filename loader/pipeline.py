@@ -32,6 +32,7 @@ from loader.readings import (
     PartitionState,
     RunReport,
     Task,
+    TaskKind,
     UInt8,
     Window,
 )
@@ -78,12 +79,14 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What the run adds up to so far."""
+    """What the run adds up to so far. `failed` says what went wrong by partition or station; of the
+    partitions in `lost` more than the try of an old hole failed."""
 
     counts: Counts = field(default_factory=Counts)
     used: Usage = field(default_factory=Usage)
     seq: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
 
 
@@ -198,7 +201,9 @@ class Pipeline:
 
         states = planner.surveyed(known, survey, now)
         tally.failed.update({f"station {s}": why for s, why in survey.failed.items()})
-        return self._read(self.tasks(order, states, survey, now, known), states, report, tally, commit)
+        tasks = self.tasks(order, states, survey, now, known)
+        chosen = planner.select(states, order.stations, order.sensors)
+        return self._read(tasks, chosen, report, tally, commit)
 
     def _read(
         self,
@@ -220,22 +225,26 @@ class Pipeline:
                     tally.ended.add(piece.task.partition)
                     if piece.failed:
                         tally.failed[piece.task.partition] = piece.failed
+                        if piece.task.kind is not TaskKind.HOLE:
+                            tally.lost.add(piece.task.partition)
                         self.observer.warned(name, f"{piece.task.partition}: {piece.failed}")
                     self.observer.advanced(name, piece.task, piece.window, piece.progress.ended)
                 if gathering.ripe:
                     commit(gathering)
         if not gathering.empty:
             commit(gathering)
-        return self._judged(report, tally, reader.down)
+        # Those that had nothing to read are well.
+        all_lost = tally.lost.issuperset(s.name for s in states)
+        return self._judged(report, tally, reader.down, all_lost=all_lost)
 
-    def _judged(self, report: RunReport, tally: Tally, down: str | None) -> RunReport:
+    def _judged(self, report: RunReport, tally: Tally, down: str | None, *, all_lost: bool) -> RunReport:
         good = len(tally.ended - tally.failed.keys())
         error = down or next(iter(tally.failed.values()), None)
         if self.stop.is_set():
             outcome = Outcome.INTERRUPTED
         elif not tally.failed and down is None:
             outcome = Outcome.OK
-        elif good == 0 and tally.counts.fetched == 0:
+        elif (down is not None or all_lost) and good == 0 and tally.counts.fetched == 0:
             outcome = Outcome.FAILED
         else:
             outcome = Outcome.PARTIAL
@@ -314,7 +323,8 @@ class Pipeline:
 
         report = RunReport(0, self.source.name, order.trigger, started)
         tasks = self.tasks(order, states, survey, started, known)
-        report = self._read(tasks, states, report, tally, count)
+        chosen = planner.select(states, order.stations, order.sensors)
+        report = self._read(tasks, chosen, report, tally, count)
         return replace(report, finished=self.clock(), counts=tally.counts + self._used(tally))
 
 
