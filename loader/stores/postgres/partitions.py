@@ -88,7 +88,7 @@ def _create(cursor: Cursor, wanted: dict[str, np.datetime64]) -> set[str]:
             sql.SQL("ALTER TABLE reading ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
                 sql.Identifier(name),
                 sql.Literal(f"{month}-01 00:00Z"),
-                sql.Literal(f"{month + 1}-01 00:00Z"),
+                sql.Literal(f"{month + np.timedelta64(1, 'M')}-01 00:00Z"),
             )
         )
     return set(wanted)
