@@ -14,7 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stores import STORES, AnyStore, StoreCase
 
 
-@pytest.fixture(params=STORES, ids=lambda case: case.name)
+@pytest.fixture(
+    params=[
+        pytest.param(case, id=case.name, marks=pytest.mark.slow if case.slow else ()) for case in STORES
+    ]
+)
 def case(request: pytest.FixtureRequest) -> StoreCase:
     """One kind of store; a test that takes it runs once for each that is registered."""
     chosen: StoreCase = request.param

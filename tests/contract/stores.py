@@ -37,6 +37,7 @@ class StoreCase:
              selects a time from a table
     drop     frees what `fresh` made
     missing  says why this kind of store cannot be tested here, None where it can
+    slow     leaves it to the slow tests
     """
 
     name: str
@@ -45,6 +46,7 @@ class StoreCase:
     query: Callable[[str, str], list[tuple[Any, ...]]]
     drop: Callable[[str], None] = nothing
     missing: Callable[[], str | None] = always
+    slow: bool = False
 
 
 def open_sqlite(address: str) -> AnyStore:
@@ -76,6 +78,7 @@ def postgres_case(major: int) -> StoreCase:
         query=postgres.rows,
         drop=lambda address: postgres.server(major).drop(address),
         missing=postgres.missing,
+        slow=major not in postgres.majors(),
     )
 
 
@@ -86,7 +89,7 @@ STORES: list[StoreCase] = [
         open=open_sqlite,
         query=query_sqlite,
     ),
-    *map(postgres_case, postgres.majors()),
+    *map(postgres_case, postgres.binaries() or [0]),
 ]
 
 
