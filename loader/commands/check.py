@@ -62,7 +62,8 @@ def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("config", False, str(error))
         return
-    yield Finding("config", True, f"{context.config_path}: {len(config.sources)} sources")
+    count = len(config.sources)
+    yield Finding("config", True, f"{context.config_path}: {count} source{'s' if count != 1 else ''}")
     yield from _disk(config)
     try:
         store = context.store()

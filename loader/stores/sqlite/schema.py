@@ -26,8 +26,12 @@ def version(connection: sqlite3.Connection) -> int:
         newest: int | None = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
         return newest or 0
     if names:
-        raise StoreError("the database belongs to another program; name another file in `store`")
+        raise StoreError(f"{_file(connection)}: belongs to another program; name another file in `store`")
     return 0
+
+
+def _file(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def migrate(connection: sqlite3.Connection, clock: Clock, steps: Sequence[Migration] = MIGRATIONS) -> None:
@@ -38,8 +42,8 @@ def migrate(connection: sqlite3.Connection, clock: Clock, steps: Sequence[Migrat
     found = version(connection)
     if found > len(steps):
         raise StoreError(
-            f"the database has schema version {found}, this program knows {len(steps)} at most; "
-            "update the program"
+            f"{_file(connection)}: has schema version {found}, this loader knows {len(steps)} at most; "
+            "use the newer loader that made it"
         )
     if found == len(steps):
         return

@@ -50,11 +50,15 @@ class SQLiteStore(SQLiteReports, SQLiteJournal):
         self._ids: dict[str, dict[commit.Key, int]] = {}
 
     def migrate(self) -> None:
-        folder = self._database.path.parent
+        path = self._database.path
+        if path.is_dir():
+            raise StoreError(f"{path}: is a folder; name a file in it in `store`, such as {path}/loader.db")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise StoreError(f"{path.parent}: is a file, not a folder; name another place in `store`") from error
         except OSError as error:
-            raise StoreError(f"{folder}: the folder cannot be made ({error.strerror})") from error
+            raise StoreError(f"{path.parent}: the folder cannot be made ({error.strerror})") from error
         with self._guard, self._database.errors():
             schema.migrate(self._database.writer(), self._clock)
 
