@@ -81,6 +81,12 @@ class _Latest(msgspec.Struct):
     datetime: _Moment
 
 
+# Made once, at import: threads that make them at the same time crash the interpreter.
+_LOCATION = msgspec.json.Decoder(_Location)
+_SENSOR = msgspec.json.Decoder(_Sensor)
+_LATEST = msgspec.json.Decoder(_Latest)
+
+
 @dataclass(frozen=True, slots=True)
 class Sensor:
     """A sensor as its location lists it. Times are microseconds UTC, None where it has none;
@@ -119,7 +125,7 @@ def printable(text: str | None) -> str:
 
 def location(http: Http, number: int) -> Location:
     """The location of that id. Raises NotFound where there is none, and as Http.get does."""
-    found = http.get(f"/v3/locations/{number}", parse=lambda reply: records(reply.body, _Location))
+    found = http.get(f"/v3/locations/{number}", parse=lambda reply: records(reply.body, _LOCATION))
     if not found:
         raise NotFound(f"location {number} does not exist")
     return _location(found[0])
@@ -127,7 +133,7 @@ def location(http: Http, number: int) -> Location:
 
 def sensors(http: Http, number: int) -> list[Sensor]:
     """The sensors of a location, each once; empty for an unknown one. Raises as Http.get does."""
-    found = http.get(f"/v3/locations/{number}/sensors", parse=lambda reply: records(reply.body, _Sensor))
+    found = http.get(f"/v3/locations/{number}/sensors", parse=lambda reply: records(reply.body, _SENSOR))
     return list({s.id: _sensor(s) for s in found}.values())
 
 
@@ -138,7 +144,7 @@ def latest(http: Http, number: int) -> dict[int, int]:
         found = http.get(
             f"/v3/locations/{number}/latest",
             [("limit", PAGE), ("page", page)],
-            parse=lambda reply: records(reply.body, _Latest),
+            parse=lambda reply: records(reply.body, _LATEST),
         )
         for one in found:
             if (at := one.datetime.micros) is not None:
@@ -164,7 +170,7 @@ def _lenient(reply: Reply) -> tuple[int, list[Location]]:
     out = []
     for raw in raws:
         try:
-            out.append(_location(msgspec.json.decode(raw, type=_Location)))
+            out.append(_location(_LOCATION.decode(raw)))
         except UNDECODABLE:
             continue
     if raws and not out:

@@ -64,10 +64,10 @@ def _replace_half(found: re.Match[bytes]) -> bytes:
     return b"\\ufffd" if len(found[0]) == 6 else found[0]
 
 
-def records(body: bytes, kind: type[T]) -> list[T]:
-    """The envelope's records as `kind`. Raises BadBody where one of them is none."""
+def records(body: bytes, decoder: msgspec.json.Decoder[T]) -> list[T]:
+    """The envelope's records, decoded. Raises BadBody where one of them cannot be."""
     try:
-        return [msgspec.json.decode(raw, type=kind) for raw in raw_records(body)[1]]
+        return [decoder.decode(raw) for raw in raw_records(body)[1]]
     except UNDECODABLE as error:
         raise BadBody(f"a record is not as the API describes it: {reason(error)}") from None
 

@@ -64,6 +64,10 @@ class _Record(msgspec.Struct):
     value: float | None
 
 
+# Made once, at import: threads that make one at the same time crash the interpreter.
+_RECORD = msgspec.json.Decoder(_Record)
+
+
 @dataclass(frozen=True, slots=True)
 class _Sensor:
     """One sensor: its series, where it stands, and the keys of its random draws: those of its
@@ -174,7 +178,7 @@ class Simulator:
     def decode(self, partition: PartitionState, payload: bytes) -> Page:
         """Decode one record as `read` makes them. Its series is the stored one where there is one."""
         try:
-            record = msgspec.json.decode(payload, type=_Record)
+            record = _RECORD.decode(payload)
             time = _parse(record.time)
         except (ValueError, RecursionError) as error:
             return _rejected(partition.name, "schema", str(error), payload)
