@@ -227,7 +227,7 @@ class Hurrying(World):
 
     @now.setter
     def now(self, value: int | None) -> None:
-        raise AttributeError("this clock cannot be set")
+        raise AttributeError(f"this clock cannot be set to {value}")
 
 
 @pytest.mark.parametrize("ours", [30, 1_000_000], ids=["known", "unknown"])
@@ -321,7 +321,7 @@ def test_a_bad_key_ends_the_run_at_once(tmp_path: Path) -> None:
     world = steady(stations=1, sensors=1, hours=72)
     with loading(tmp_path, world) as rig:
         rig.server.keys = ("another",)
-        with pytest.raises(AccessDenied, match="OPENAQ_API_KEY is refused.*explore.openaq.org"):
+        with pytest.raises(AccessDenied, match=r"OPENAQ_API_KEY is refused.*explore\.openaq\.org"):
             rig.run()
         assert rig.server.count() == 1
         assert rig.query("SELECT outcome FROM run") == [("failed",)]
