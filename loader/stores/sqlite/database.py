@@ -23,7 +23,7 @@ _CLOSED = (
     "cannot be written ({error}); file and folder must be writable for the user who runs the loader",
 )
 _MEANING: dict[int, tuple[type[LoaderError], str]] = {
-    sqlite3.SQLITE_FULL: (StoreUnavailable, "the disk is full ({free}); nothing was written"),
+    sqlite3.SQLITE_FULL: (StoreUnavailable, "the disk is full ({free}); nothing was written; make room"),
     sqlite3.SQLITE_IOERR: (StoreUnavailable, "the disk refused to read or write ({name}, {free})"),
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
@@ -138,9 +138,19 @@ class Database:
             time.sleep(0.02)
 
     def _explain(self, error: sqlite3.Error) -> LoaderError:
-        kind, text = _MEANING.get(error.sqlite_errorcode & 0xFF, (StoreError, "{error}"))
+        code = error.sqlite_errorcode & 0xFF
+        if code == sqlite3.SQLITE_IOERR and self._no_room():
+            code = sqlite3.SQLITE_FULL
+        kind, text = _MEANING.get(code, (StoreError, "{error}"))
         what = text.format(error=error, name=error.sqlite_errorname, free=self._free(), busy_s=self._busy_s)
         return kind(f"{self.path}: {what}")
+
+    def _no_room(self) -> bool:
+        """Whether not even the index that readers and writers share (32 kB) finds room."""
+        try:
+            return shutil.disk_usage(self.path.parent).free < 1 << 15
+        except OSError:
+            return False
 
     def _free(self) -> str:
         try:
