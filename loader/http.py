@@ -34,6 +34,7 @@ from loader.errors import (
     Retryable,
     SourceUnavailable,
 )
+from loader.log import forms
 from loader.responses import BadBody, TooLarge, detail_of, inflate, retry_after
 
 T = TypeVar("T")
@@ -155,7 +156,8 @@ class Http:
         self._stop = stop
         self._clock = clock
         self._limits = limits or Limits()
-        self._secrets = tuple((secrets or {}).values())
+        told = {form for value in (secrets or {}).values() for form in forms(value)}
+        self._secrets = sorted(told, key=len, reverse=True)
         for name, value in (secrets or {}).items():
             if not (value.isascii() and value.isprintable()):
                 raise ConfigError(f"the value for header {name} has characters that a header cannot carry")
@@ -311,7 +313,7 @@ class Http:
         status = response.status_code
         try:
             body = inflate(pieces, response.headers.get("content-encoding", ""), ERROR_BODY)
-        except (BadBody, urllib3_errors.HTTPError, OSError):
+        except (BadBody, TooLarge, urllib3_errors.HTTPError, OSError):
             body = b""
         said = detail_of(body, self._secrets)
         text = f"{where}: {status} {said or response.reason or ''}".rstrip()

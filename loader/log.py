@@ -43,15 +43,18 @@ _pattern: re.Pattern[str] | None = None
 _lock = threading.Lock()
 
 
+def forms(value: str) -> set[str]:
+    """The forms in which a value turns up: as it is, in JSON, in a repr, in a URL."""
+    return {value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value), quote(value, safe="")}
+
+
 def register_secret(value: str) -> None:
     """From now on show `***` in place of this value, in whatever is logged."""
     global _pattern  # noqa: PLW0603 - one process, one set of secrets
     if len(value) < SHORTEST_SECRET:
         return
     with _lock:
-        # The forms in which a value turns up: in JSON, in a repr, in a URL.
-        in_json, in_repr = json.dumps(value)[1:-1], repr(value)[1:-1]
-        _secrets.update((value, in_json, in_repr, quote(value), quote(value, safe="")))
+        _secrets.update(forms(value))
         _pattern = re.compile("|".join(re.escape(s) for s in sorted(_secrets, key=len, reverse=True)))
 
 

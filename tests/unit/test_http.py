@@ -229,6 +229,7 @@ def test_long_retry_after_is_not_waited_for(status: int) -> None:
         (Answer(501, b"not here"), Permanent, "501 not here"),
         (Answer(400, b"\x1b[31mred\x07" + b"x" * 500), Permanent, "400 [31mred xxx"),
         (Answer(400, KEY.encode() + b" is bad"), Permanent, r"400 \*\*\* is bad"),
+        (Answer(401, b"no" * 40_000), AccessDenied, "401 Unauthorized"),
         (Answer(304), Permanent, "304"),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else None,
