@@ -3,6 +3,7 @@ moves, runs in this process and in processes of their own, and the tables to com
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from loader import wiring
+from loader.__main__ import main
 from loader.config import Config
 from loader.contracts import Usage
 from loader.pipeline import Order, Pipeline
@@ -39,6 +41,8 @@ from tests.openaq_server import HOUR, KEY, Faults, OpenAQServer, World, micros
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 STORES = ("sqlite", "postgres")
+ENVIRONMENT = ("OPENAQ_API_KEY", "DATABASE_URL", "LOADER_CONFIG")
+"""Variables that would change what a test configures."""
 
 SETTINGS: dict[str, Any] = {
     "type": "openaq",
@@ -76,7 +80,7 @@ class Watching:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a process of the command line left behind."""
+    """What the command line left behind."""
 
     code: int
     out: str
@@ -169,7 +173,7 @@ class Rig:
 
     def start(self, *args: str, module: str = "loader", **env: str) -> subprocess.Popen[str]:
         """A `loader` process in the folder of the configuration, by the real clock."""
-        inherited = {k: v for k, v in os.environ.items() if k not in ("OPENAQ_API_KEY", "DATABASE_URL")}
+        inherited = {k: v for k, v in os.environ.items() if k not in ENVIRONMENT}
         return subprocess.Popen(
             [sys.executable, "-m", module, *args],
             cwd=self.folder,
@@ -181,16 +185,25 @@ class Rig:
             env=inherited | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"} | env,
         )
 
-    def loader(self, *args: str, code: int = 0, **env: str) -> Said:
-        """What `loader ARGS` said; it must end with that exit code, and never with a traceback."""
-        process = self.start(*args, **env)
-        try:
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-        assert process.returncode == code, f"loader {args}: exit {process.returncode}:\n{out}{err}"
+    def loader(self, *args: str, code: int | None = 0, **env: str) -> Said:
+        """What the console command said, called in this process, in the folder of the configuration;
+        it must end with that exit code (None: any), and never with a traceback."""
+        streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            for name in ENVIRONMENT:
+                patch.delenv(name, raising=False)
+            for name, value in env.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["loader", *args])
+            patch.setattr(sys, "stdout", streams[0])
+            patch.setattr(sys, "stderr", streams[1])
+            with pytest.raises(SystemExit) as end:
+                main()
+        out, err = (s.buffer.getvalue().decode("utf-8") for s in streams)  # type: ignore[attr-defined]
+        assert code in (None, end.value.code), f"loader {args}: exit {end.value.code}:\n{out}{err}"
         assert "Traceback" not in err, err
-        return Said(code, out, err)
+        return Said(int(end.value.code or 0), out, err)
 
     def query(self, sql: str) -> Rows:
         """One SELECT behind the store's back."""
