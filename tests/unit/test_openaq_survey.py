@@ -148,13 +148,14 @@ def test_sensor_without_readings(there: Site) -> None:
 
 
 def test_sensor_that_latest_forgets_has_to_be_read(there: Site) -> None:
-    """Of a sensor that `latest` leaves out nothing is said."""
+    """Of a sensor that `latest` leaves out nothing is said, unless it never had a reading."""
     source = there.source(locations=[2])
     states = known_to(source, there)
     there.faults.add("missing-latest", route="latest")
-    survey = source.survey(states, NOW + HOUR)
-    assert names(survey) == ["21"]
-    assert survey.latest == {}
+    for mark, said in ((LAST, {}), (None, {"21": 0})):
+        survey = source.survey([replace(s, watermark=mark) for s in states], NOW + HOUR)
+        assert names(survey) == ["21"]
+        assert survey.latest == said
 
 
 def test_new_id_replaces_the_old(there: Site) -> None:

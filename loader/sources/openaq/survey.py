@@ -137,7 +137,9 @@ class Surveyor:
         if fresh and not self._wanted:
             latest = {str(k): at for k, at in api.latest(self._http, number).items()}
             if latest.keys() <= {s.name for s in current}:
-                return Surveyed([_partition(s) for s in current], latest=latest)
+                # A sensor without readings is not in the answer; sweeps look whether that is still so.
+                silent = {s.name: NOTHING_YET for s in current if s.watermark is None}
+                return Surveyed([_partition(s) for s in current], latest=silent | latest)
         sensors: list[api.Sensor] | None = None
         if fresh:
             sensors = api.sensors(self._http, number)
