@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.acceptance.openaq_run import ROOT, STORES, Rig, hourly, loading
+from tests.acceptance.openaq_run import STORES, Rig, hourly, loading
 from tests.openaq_server import DAY, HOUR, KEY, Faults, Location, OpenAQServer, World
 from tests.openaq_server.render import dumps
 from tests.openaq_server.request import Answer
