@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.commands.options import source_option
+from loader.commands.output import clean, document, line
 from loader.contracts import Finding
 from loader.errors import ConfigError, LoaderError
 
@@ -37,14 +36,11 @@ def command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Look at configuration, store, each source's connection and key, clock, disk and versions."""
     findings = list(look(ctx.obj, names))
     if as_json:
-        rows = [{"subject": f.subject, "ok": f.ok, "detail": f.detail} for f in findings]
-        json.dump(rows, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        document([{"subject": f.subject, "ok": f.ok, "detail": f.detail} for f in findings])
     else:
         width = max(len(f.subject) for f in findings)
         for f in findings:
-            mark = click.style("ok  ", fg="green") if f.ok else click.style("FAIL", fg="red")
-            click.echo(f"{mark}  {f.subject:<{width}}  {f.detail}")
+            line(clean(f"{'ok' if f.ok else 'FAIL':<4}  {f.subject:<{width}}  {f.detail}"))
     bad = [f for f in findings if not f.ok]
     ctx.exit(78 if any(f.subject == "config" for f in bad) else int(bool(bad)))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 import click
 
 from loader.commands.options import source_option, window_of
+from loader.commands.output import document, iso, line
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
@@ -38,7 +37,6 @@ def command(
     As nothing is asked, every partition is taken to have news: it is the most a run would read.
     """
     from loader import wiring
-    from loader.commands.output import iso
     from loader.commands.progress import Estimate, Lines, duration
     from loader.contracts import Survey
     from loader.pipeline import Order
@@ -61,7 +59,7 @@ def command(
         seconds = Estimate(requests, paces.get(name)).at_first()
         plans.append((name, states, tasks, requests, seconds))
     if as_json:
-        document = {
+        whole = {
             "sources": [
                 {
                     "source": name,
@@ -75,24 +73,21 @@ def command(
             ],
             "skipped": skipped,
         }
-        json.dump(document, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        document(whole)
         return
     for name, reason in skipped.items():
-        click.echo(f"{name}: skipped: {reason}")
+        line(f"{name}: skipped: {reason}")
     for name, states, tasks, requests, seconds in plans:
         time = f", about {duration(seconds)} within the limits" if seconds else ""
-        click.echo(f"{name}: {len(tasks)} tasks, {requests} requests{time}; {_holes(states)}")
+        line(f"{name}: {len(tasks)} tasks, {requests} requests{time}; {_holes(states)}")
         if not states:
-            click.echo("  nothing is known of it yet: the first run discovers its stations")
+            line("  nothing is known of it yet: the first run discovers its stations")
         for task in tasks if every else ():
             kind = "sweep" if task.sweep else str(task.kind)
-            click.echo(f"  {task.partition}  {kind}  {iso(task.window.start)} .. {iso(task.window.end)}")
+            line(f"  {task.partition}  {kind}  {iso(task.window.start)} .. {iso(task.window.end)}")
 
 
 def _task(task: Task) -> dict[str, object]:
-    from loader.commands.output import iso
-
     return {
         "partition": task.partition,
         "kind": str(task.kind),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import click
-
-from loader.commands.output import iso
+from loader.commands.output import Column, clean, document, iso, line, note, table
 from loader.commands.progress import duration
 from loader.readings import RunReport
 
@@ -31,25 +27,15 @@ def as_dict(report: RunReport) -> dict[str, object]:
 def print_reports(reports: Sequence[RunReport], *, as_json: bool, dry_run: bool = False) -> None:
     """Print the reports on stdout: a table, or JSON."""
     if as_json:
-        json.dump([as_dict(r) for r in reports], sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        document([as_dict(r) for r in reports])
         return
     if not reports:
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("source", "outcome", *SHOWN, "score", "took"):
-        table.add_column(title, justify="left" if title in ("source", "outcome") else "right")
-    for report in reports:
-        table.add_row(report.source, *_cells(report))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
-    for report in reports:
-        if report.error:
-            click.echo(f"{report.source}: {report.error}")
+    numbers = [Column(title, right=True) for title in (*SHOWN, "score", "took")]
+    table([Column("source"), Column("outcome"), *numbers], [[r.source, *_cells(r)] for r in reports])
+    line(*(clean(f"{r.source}: {r.error}") for r in reports if r.error))
     if dry_run:
-        click.echo("dry run: nothing was written")
+        note("dry run: nothing was written")
 
 
 def _cells(report: RunReport) -> list[str]:
