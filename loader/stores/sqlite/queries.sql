@@ -52,8 +52,9 @@ INSERT INTO revision (series_id, time, old_value, new_value, run_id) VALUES (?, 
 
 -- name: stretch_series
 UPDATE series
-SET first_time = min(coalesce(first_time, ?1), ?1), last_time = max(coalesce(last_time, ?2), ?2)
-WHERE id = ?3;
+SET first_time = min(coalesce(first_time, 9223372036854775807), ?),
+    last_time = max(coalesce(last_time, -9223372036854775808), ?)
+WHERE id = ?;
 
 -- name: find_lateness
 SELECT histogram FROM lateness WHERE source = ? AND series_id = ?;
@@ -111,7 +112,8 @@ INSERT INTO hole (source, partition, from_time, to_time, cause, tries, next_try,
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: raise_watermark
-UPDATE partition SET watermark = max(coalesce(watermark, ?1), ?1) WHERE source = ?2 AND partition = ?3;
+UPDATE partition SET watermark = max(coalesce(watermark, -9223372036854775808), ?)
+WHERE source = ? AND partition = ?;
 
 -- name: set_watermark
 UPDATE partition SET watermark = ? WHERE source = ? AND partition = ?;
@@ -170,7 +172,7 @@ SELECT source FROM partition UNION SELECT source FROM run ORDER BY source;
 -- name: runs
 SELECT id, source, "trigger", started, finished, outcome, partitions_ok, partitions_failed,
     slowest_request_s, quality, error, {counts}
-FROM run WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2;
+FROM run WHERE coalesce(source = ?, TRUE) ORDER BY id DESC LIMIT ?;
 
 -- name: all_series
 SELECT s.id, s.source, s.first_time, s.last_time, p.latitude, p.longitude,
@@ -178,7 +180,7 @@ SELECT s.id, s.source, s.first_time, s.last_time, p.latitude, p.longitude,
 FROM series AS s
 LEFT JOIN place AS p
     ON p.series_id = s.id AND p.from_time = (SELECT max(q.from_time) FROM place AS q WHERE q.series_id = s.id)
-WHERE ?1 IS NULL OR s.source = ?1
+WHERE coalesce(s.source = ?, TRUE)
 ORDER BY s.id;
 
 -- name: scan
@@ -191,7 +193,7 @@ WHERE series_id IN (SELECT value FROM json_each(?)) ORDER BY series_id, from_tim
 
 -- name: quarantined
 SELECT source, partition, rule, digest, reason, payload, time, first_run, last_seen, count, replayed_by
-FROM quarantine WHERE ?1 IS NULL OR source = ?1 ORDER BY last_seen DESC, rowid DESC LIMIT ?2;
+FROM quarantine WHERE coalesce(source = ?, TRUE) ORDER BY last_seen DESC, rowid DESC LIMIT ?;
 
 -- name: forget_coverage
 DELETE FROM coverage WHERE (source, partition, from_time) IN (
@@ -206,8 +208,8 @@ DELETE FROM partition WHERE (source, partition) IN (
     SELECT source, partition FROM partition WHERE source = ? LIMIT ?);
 
 -- name: forget_reading
-DELETE FROM reading WHERE series_id = ?1 AND time <= coalesce(
-    (SELECT time FROM reading WHERE series_id = ?1 ORDER BY time LIMIT 1 OFFSET ?2 - 1), 9223372036854775807);
+DELETE FROM reading WHERE (series_id, time) IN (
+    SELECT series_id, time FROM reading WHERE series_id = ? ORDER BY time LIMIT ?);
 
 -- name: forget_revision
 DELETE FROM revision WHERE rowid IN (SELECT rowid FROM revision WHERE series_id = ? LIMIT ?);
@@ -244,8 +246,8 @@ INSERT INTO budget (key, window_s, window_start, used) VALUES (?, ?, ?, ?)
 ON CONFLICT (key, window_s) DO UPDATE SET window_start = excluded.window_start, used = excluded.used;
 
 -- name: give_back
-UPDATE budget SET used = max(0, used - ?1)
-WHERE key = ?2 AND window_start <= ?3 AND ?3 < window_start + window_s * 1000000;
+UPDATE budget SET used = max(0, used - ?)
+WHERE key = ? AND ? BETWEEN window_start AND window_start + window_s * 1000000 - 1;
 
 -- name: block
 INSERT INTO budget (key, window_s, window_start, used, blocked_until) VALUES (?, 0, 0, 0, ?)

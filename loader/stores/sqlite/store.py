@@ -56,7 +56,9 @@ class SQLiteStore(SQLiteReports, SQLiteJournal):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
-            raise StoreError(f"{path.parent}: is a file, not a folder; name another place in `store`") from error
+            raise StoreError(
+                f"{path.parent}: is a file, not a folder; name another place in `store`"
+            ) from error
         except OSError as error:
             raise StoreError(f"{path.parent}: the folder cannot be made ({error.strerror})") from error
         with self._guard, self._database.errors():
