@@ -120,7 +120,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
         (report,) = json.loads(said.out)
         assert (report["id"], report["outcome"], report["counts"]["fetched"]) == (0, "ok", 4 * 72)
         assert dump(rig) == empty
-        assert "nothing was written" in rig.loader("run", "--dry-run").out
+        assert "nothing was written" in rig.loader("run", "--dry-run").err
 
 
 def test_a_summary_is_appended_for_every_run(tmp_path: Path) -> None:
@@ -236,6 +236,6 @@ def test_the_key_shows_up_nowhere(tmp_path: Path) -> None:
             spoken = rig.loader(*args, code=None, OPENAQ_API_KEY=UGLY)
             said.append((args, spoken.out + spoken.err))
         assert "what do you mean" in "".join(text for _, text in said), "no error was echoed"
-        assert rig.query("SELECT count(*) FROM hole")[0][0] > 0
+        assert rig.query("SELECT count(*) FROM run WHERE error IS NOT NULL")[0][0] > 0
         assert [(args, s) for args, text in said for s in SECRETS if s in text] == []
         assert list(traces(tmp_path)) == []
