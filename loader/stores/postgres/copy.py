@@ -8,22 +8,39 @@ and a whole block of them is one array.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.sql import Composed
 
 from loader.readings import Int64
 
 SERVER_EPOCH = 946_684_800 * 1_000_000
 """2000-01-01, from which the server counts microseconds, in microseconds since 1970."""
 
+CHUNK = 1 << 18
+"""Bytes handed to the server at once."""
+
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER = _SIGNATURE + bytes(8)
 _TRAILER = b"\xff\xff"
 
 Column = npt.NDArray[np.int16] | npt.NDArray[np.int32] | npt.NDArray[np.int64] | npt.NDArray[np.float64]
+
+
+def run(cursor: Cursor, statement: str | Composed, stream: io.BytesIO | Decoder) -> None:
+    """Send or fetch a COPY stream. Raises the driver's errors, and leaves it at that."""
+    # When a server goes away during COPY it says so twice. The driver raises the first error and
+    # prints the second one on stderr, as if it were the program's end.
+    hook, sys.excepthook = sys.excepthook, lambda *_: None
+    try:
+        cursor.copy_expert(statement, stream, size=CHUNK)
+    finally:
+        sys.excepthook = hook
 
 
 def _layout(kinds: Sequence[np.dtype[Any]], absent: frozenset[int] = frozenset()) -> np.dtype[Any]:

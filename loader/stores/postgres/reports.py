@@ -115,7 +115,7 @@ class PostgresReports:
 
         def question(cursor: Cursor) -> list[npt.NDArray[Any]]:
             stream = copy.Decoder(_SCANNED)
-            cursor.copy_expert(cursor.mogrify(SQL["scan"], parameters).decode(), stream)
+            copy.run(cursor, cursor.mogrify(SQL["scan"], parameters).decode(), stream)
             return stream.rest()
 
         return self._ask(question)

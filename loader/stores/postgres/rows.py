@@ -159,7 +159,7 @@ def _compare(
 
     if fetch:
         stream = copy.Decoder(_STORED, take, STREAMED)
-        cursor.copy_expert(cursor.mogrify(SQL["copy_stored"], _parameters(fetch)).decode(), stream)
+        copy.run(cursor, cursor.mogrify(SQL["copy_stored"], _parameters(fetch)).decode(), stream)
         index, time, value = stream.rest()
         kept.append((index, copy.from_server(time), value))
     empty = (np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64))
@@ -190,7 +190,7 @@ def copy_new(cursor: Cursor, readings: Readings, ids: Int32, run_id: int, months
         )
         statement = sql.SQL(SQL["copy_readings"]).format(table=sql.Identifier(table))
         try:
-            cursor.copy_expert(statement, stream, size=1 << 18)
+            copy.run(cursor, statement, stream)
         except (errors.CheckViolation, errors.UndefinedTable) as error:
             raise MonthMissing(str(error)) from error
 
