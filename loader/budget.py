@@ -7,11 +7,13 @@ import contextlib
 import hashlib
 import random
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loader.contracts import Clock, Journal
 from loader.errors import Interrupted, StoreUnavailable
+from loader.log import get_logger
 from loader.readings import SECOND
 from loader.responses import http_date, number, retry_after
 
@@ -26,6 +28,8 @@ UNEXPLAINED = 3
 """So many refusals in a row without a word about limits mean an exhausted minute."""
 BELIEVE_S = 10
 """A refusal this soon after a window ended says that it had not."""
+AWAY_S = 300.0
+"""How long a journal that went away is waited for: requests that nobody counts are not sent."""
 SPREAD_S = 0.25
 """Waiting threads and processes come back spread over this long."""
 
@@ -93,11 +97,24 @@ class JournalBudget:
 
     def acquire(self, background: bool = False) -> None:
         """Return when one request may be sent; `background` leaves a fifth of the limits alone.
-        Raises Interrupted when the process is asked to stop meanwhile."""
+        Raises Interrupted when the process is asked to stop meanwhile, StoreUnavailable when the
+        journal stays away."""
+        away_since, pause = None, 0.5
         while not self._stop.is_set():
-            come_again = self._try(background)
+            try:
+                come_again = self._try(background)
+            except StoreUnavailable as error:
+                if away_since is None:
+                    away_since = time.monotonic()
+                    get_logger().warning("budget.waits", reason=str(error))
+                elif time.monotonic() - away_since > AWAY_S:
+                    raise
+                self._stop.wait(pause)
+                pause = min(2 * pause, 30.0)
+                continue
             if come_again is None:
                 return
+            away_since, pause = None, 0.5
             wait = min((come_again - self._clock()) / SECOND, LOOK_S)
             self._stop.wait(max(wait, 0) + random.uniform(0, SPREAD_S))  # noqa: S311
         raise Interrupted("asked to stop while waiting for the request limit")
@@ -151,7 +168,9 @@ class JournalBudget:
     def _block(self, until: int) -> None:
         if until > self._blocked_until:
             self._blocked_until = until
-            self._journal.block(self._key, until)
+            # A journal that is away cannot tell the others; each hears it from the server then.
+            with contextlib.suppress(StoreUnavailable):
+                self._journal.block(self._key, until)
 
     def _end(self, status: int, headers: Mapping[str, str]) -> int:
         """When the exhausted window is over.

@@ -116,7 +116,7 @@ class Pipeline:
         lease = self._lease(order, started)
         log = get_logger(source=name)
         try:
-            run_id = self.store.begin_run(lease, order.trigger, started)
+            run_id = self._patiently(lambda: self.store.begin_run(lease, order.trigger, started))
             log.debug("run.begin", run_id=run_id)
             tally = Tally()
             report = RunReport(run_id, name, order.trigger, started)
@@ -141,10 +141,11 @@ class Pipeline:
             lease.release()
 
     def _lease(self, order: Order, started: int) -> Lease:
+        name = self.source.name
         try:
-            return self.store.acquire(self.source.name)
+            return self._patiently(lambda: self.store.acquire(name))
         except LeaseHeld as held:
-            self.store.record_skipped(self.source.name, order.trigger, started, Outcome.SKIPPED, str(held))
+            self.store.record_skipped(name, order.trigger, started, Outcome.SKIPPED, str(held))
             raise
 
     def tasks(
@@ -304,7 +305,11 @@ class Pipeline:
             slowest_request_s=slowest or None,
             quality=None if total is None else total.total,
         )
-        self.store.finish_run(lease, replace(report, counts=rest))
+        try:
+            self._patiently(lambda: self.store.finish_run(lease, replace(report, counts=rest)))
+        except (StoreUnavailable, Interrupted) as error:
+            # Every reading is where it belongs; the next holder of the lease closes the run.
+            self.observer.warned(self.source.name, f"the end of the run could not be recorded: {error}")
         return report
 
     def _dry_run(self, order: Order, started: int) -> RunReport:

@@ -56,7 +56,11 @@ def open_store(config: Config) -> Database:
         raise ConfigError(
             "store: must begin with sqlite:/// or postgresql://, such as sqlite:///state/loader.db"
         )
-    store.migrate()
+    try:
+        store.migrate()
+    except BaseException:
+        store.close()
+        raise
     return store
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.errors import Interrupted, LeaseHeld, LoaderError, UsageError
+from loader.errors import Interrupted, LeaseHeld, LoaderError, StoreUnavailable, UsageError
+from loader.log import get_logger
 from loader.readings import Outcome, RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.pipeline import Order, Pipeline
+    from loader.wiring import Database
+
+OPENING_S = 20.0
+"""How long a run waits at its start for a store that is away."""
 
 OK, FAILED, USAGE, PARTIAL, LOCKED, CONFIG = 0, 1, 2, 3, 75, 78
 
@@ -81,10 +87,13 @@ def execute(context: Context, names: tuple[str, ...], act: Act) -> tuple[list[Ru
     if not run:
         click.echo("loader: no source to run: enable one in the configuration", err=True)
         return [], CONFIG
-    store = context.store()
     reports: list[RunReport] = []
     codes: list[int] = []
     with signals() as stop, observer(wiring.paces(config)) as watching:
+        try:
+            store = _opened(context, stop)
+        except Interrupted:
+            return [], stop.code
         for name in run:
             if stop.event.is_set():
                 break
@@ -106,6 +115,22 @@ def execute(context: Context, names: tuple[str, ...], act: Act) -> tuple[list[Ru
         if stop.signal:
             return reports, stop.code
     return reports, joint(codes)
+
+
+def _opened(context: Context, stop: Stop) -> Database:
+    """The store, waited for a little while it is away: a server may just be restarting.
+    Interrupted where the process was asked to stop meanwhile."""
+    deadline, pause = time.monotonic() + OPENING_S, 0.5
+    while True:
+        try:
+            return context.store()
+        except StoreUnavailable as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            get_logger().warning("store.away", what=f"{error}; trying again in {pause:g} s")
+            if stop.event.wait(pause):
+                raise Interrupted("asked to stop while the store was away") from error
+            pause *= 2
 
 
 def joint(codes: Sequence[int]) -> int:
