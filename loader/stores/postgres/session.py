@@ -40,6 +40,13 @@ _REFUSED = re.compile(
     r'|(?:database|role) ".*" (?:does not exist|is not permitted)|SSL|certificate|invalid|unsupported',
     re.IGNORECASE,
 )
+_REMEDIES = (
+    (r"authentication failed|no password supplied", "check user and password in the store's address"),
+    (r'database ".*" does not exist', "create it (`createdb`), or name another in the store's address"),
+    (r"no pg_hba\.conf entry", "the server's pg_hba.conf has to let this user in from here"),
+    (r"Connection refused|No such file", "is the server running, and is the port right?"),
+    (r"could not translate host name", "check the host in the store's address"),
+)
 _REPEAT = {"40001", "40P01"}
 _REPEATS = 4
 _AWAY = {
@@ -132,6 +139,7 @@ class Server:
             connection: Connection = psycopg2.connect(**self._parameters)
         except (psycopg2.Error, ValueError) as error:
             text = self._text(error)
+            text += next((f"; {what}" for when, what in _REMEDIES if re.search(when, text)), "")
             if _REFUSED.search(text):
                 raise StoreError(f"{self.url}: cannot connect: {text}") from None
             raise StoreUnavailable(f"{self.url}: cannot connect: {text}") from None
