@@ -41,10 +41,11 @@ def main() -> None:
     ):
         bench = Bench(Path(folder), api, server, runs=1 if args.quick else args.runs)
         bench.report.about += about(server)
+        broken: Failed | None = None
         try:
             bench.everything(dlt=args.dlt)
         except Failed as error:
-            raise SystemExit(f"benchmark: {error}") from None
+            broken = error
     bench.report.about.append(
         ("took", f"{time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f} at the end")
     )
@@ -52,6 +53,8 @@ def main() -> None:
     print(text)
     if args.save:
         args.save.write_text(text, encoding="utf-8")
+    if broken is not None:
+        raise SystemExit(f"benchmark: {broken}")
 
 
 if __name__ == "__main__":

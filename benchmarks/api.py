@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import subprocess
 import sys
@@ -41,6 +42,11 @@ class World:
     def distinct(self) -> int:
         """Readings to be stored after the first load."""
         return self.sensors * (self.rows - round(self.rows * self.duplicates))
+
+    def newest(self, count: int) -> str:
+        """The time after which a sensor's newest `count` readings come, without duplicates."""
+        back = datetime.timedelta(seconds=(self.rows - count) * self.cadence_s)
+        return f"{datetime.datetime.fromisoformat(FIRST_DAY) + back:%Y-%m-%dT%H:%M:%SZ}"
 
     @property
     def new(self) -> int:

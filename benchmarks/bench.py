@@ -8,9 +8,10 @@ import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import dlt
+from benchmarks import rival
 from benchmarks.api import API, FIRST_DAY, World, serve
 from benchmarks.figures import MB, Report
 from benchmarks.ours import Loader, Run
@@ -23,9 +24,6 @@ SOME = 40
 
 MEMORY = World(sensors=1, rows=1_000_000, duplicates=0, fresh=0, cadence_s=60)
 """One sensor with two years of minutes: the widest window of a single partition."""
-
-LAST_TENTH = "2025-09-16T10:40:00Z"
-"""Where the newest 100,000 readings of MEMORY begin."""
 
 
 class Bench:
@@ -220,17 +218,17 @@ class Bench:
 
     def memory(self) -> None:
         """The peak must not grow with the window."""
-        rows = MEMORY.rows if self.world.rows == World().rows else MEMORY.rows // 10
         self.say("memory")
-        world = World(1, rows, 0, 0, MEMORY.cadence_s)
+        world = replace(MEMORY, rows=MEMORY.rows * self.world.rows // World().rows)
+        rows = world.rows
         peaks = {}
         with serve(world) as api:
-            for initial, count in ((LAST_TENTH, MEMORY.rows // 10), (FIRST_DAY, rows)):
+            for initial, count in ((world.newest(rows // 10), rows // 10), (FIRST_DAY, rows)):
                 for name, loader in (
                     ("postgres", self.postgres("memory", api=api, initial=initial)),
                     ("sqlite", self.sqlite("memory", api=api, initial=initial)),
                 ):
-                    took = loader.run().took
+                    took = loader.run(new=count).took
                     self.report.line(
                         f"one sensor, {name}", count, [took.wall_s], cpus=[took.cpu_s], peaks=[took.peak]
                     )
@@ -240,23 +238,23 @@ class Bench:
 
     def dlt(self) -> None:
         """dlt on the same API and server: first load once, then 1 % new."""
-        python = dlt.environment()
+        python = rival.environment()
         lines = {one.name: one for one in self.report.lines}
-        for kind in dlt.KINDS:
+        for kind in rival.KINDS:
             self.api.take_back()
             self.say(f"dlt, {kind}, first load")
-            rival = dlt.Rival(python, kind, self.api, self.folder / f"dlt-{kind}")
-            first = rival.run(self.server.fresh("dlt"))
+            pipeline = rival.Rival(python, kind, self.api, self.folder / f"dlt-{kind}")
+            first = pipeline.run(self.server.fresh("dlt"))
             rows = int(self.server.sql("dlt", "SELECT count(*) FROM sensors.reading"))
             self.took(f"dlt {kind}", rows, [first])
             self.server.fresh("dlt-loaded", "dlt")
-            rival.keep()
+            pipeline.keep()
             self.api.release()
             fresh = []
             for turn in range(self.runs):
                 self.say(f"dlt, {kind}, 1 % new, {turn + 1} of {self.runs}")
-                rival.go_back()
-                fresh.append(rival.run(self.server.fresh("dlt", "dlt-loaded")))
+                pipeline.go_back()
+                fresh.append(pipeline.run(self.server.fresh("dlt", "dlt-loaded")))
             now = int(self.server.sql("dlt", "SELECT count(*) FROM sensors.reading"))
             self.took(f"1 % new, dlt {kind}", now - rows, fresh)
             ours = lines["loader into PostgreSQL"]

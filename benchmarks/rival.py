@@ -54,7 +54,7 @@ class Rival:
 
     def run(self, database: str) -> Took:
         """One run of the pipeline, start of the process included."""
-        command = [self.python, HERE / "dlt_rival.py", self.kind, self.api.url, database]
+        command = [self.python, "-P", HERE / "dlt_rival.py", self.kind, self.api.url, database]
         return measure(
             [*command, str(self.api.world.sensors)],
             env={"DLT_DATA_DIR": str(self.folder), "RUNTIME__DLTHUB_TELEMETRY": "false"},
