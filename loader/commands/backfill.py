@@ -52,6 +52,6 @@ def command(
         backfill=True,
         retry_holes=retry_holes,
     )
-    reports, code = execute(context, names, obey(order))
+    reports, code = execute(context, names, obey(order), "backfill")
     show(reports, as_json=as_json)
     ctx.exit(code)

@@ -71,11 +71,13 @@ def signals() -> Iterator[Stop]:
 Act = Callable[["Pipeline"], RunReport]
 
 
-def execute(context: Context, names: tuple[str, ...], act: Act) -> tuple[list[RunReport], int]:
+def execute(
+    context: Context, names: tuple[str, ...], act: Act, trigger: str = "command"
+) -> tuple[list[RunReport], int]:
     """Let `act` work on every chosen source, one after the other.
 
     Returns the reports and the exit code. One source's trouble does not keep the next from
-    running.
+    running; the report of one that could not run at all has the id 0.
     """
     from loader import wiring
     from loader.commands.progress import observer
@@ -98,6 +100,7 @@ def execute(context: Context, names: tuple[str, ...], act: Act) -> tuple[list[Ru
             if stop.event.is_set():
                 break
             pipeline = wiring.build_pipeline(config, name, store, stop.event, watching)
+            began = wiring.now()
             try:
                 report = act(pipeline)
             except UsageError:
@@ -106,7 +109,10 @@ def execute(context: Context, names: tuple[str, ...], act: Act) -> tuple[list[Ru
                 break
             except LoaderError as error:
                 watching.warned(name, str(error))
-                codes.append(LOCKED if isinstance(error, LeaseHeld) else FAILED)
+                held = isinstance(error, LeaseHeld)
+                outcome = Outcome.SKIPPED if held else Outcome.FAILED
+                reports.append(RunReport(0, name, trigger, began, wiring.now(), outcome, error=str(error)))
+                codes.append(LOCKED if held else FAILED)
                 continue
             finally:
                 pipeline.source.close()

@@ -152,7 +152,10 @@ def replay(
     for q in found:
         by_source.setdefault(q.source, []).append(q)
     reports, code = execute(
-        context, tuple(by_source), lambda pipeline: again(pipeline, by_source[pipeline.source.name])
+        context,
+        tuple(by_source),
+        lambda pipeline: again(pipeline, by_source[pipeline.source.name]),
+        "replay",
     )
     print_reports(reports, as_json=as_json)
     ctx.exit(code)

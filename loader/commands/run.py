@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from loader.commands.options import log_level_option, source_option, window_of
+from loader.commands.output import note
+from loader.errors import LoaderError
 from loader.readings import RunReport
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ def command(
     from loader.pipeline import Order
 
     context: Context = ctx.obj
+    if summary is not None:
+        append(summary, "")
     order = Order(
         trigger=trigger,
         stations=stations,
@@ -61,14 +66,32 @@ def command(
         retry_holes=retry_holes,
         dry_run=dry_run,
     )
-    reports, code = execute(context, names, obey(order))
+    reports, code = execute(context, names, obey(order), trigger)
     show(reports, as_json=as_json, dry_run=dry_run)
+    if not (as_json or dry_run):
+        welcome(context, reports)
     if summary is not None:
         from loader.commands.summary import markdown
 
-        with summary.open("a", encoding="utf-8") as out:
-            out.write(markdown(reports))
+        append(summary, markdown(reports))
     ctx.exit(code)
+
+
+def append(file: Path, text: str) -> None:
+    """Write at the end of a file; before the run with nothing, to know that it can be written."""
+    try:
+        with file.open("a", encoding="utf-8") as out:
+            out.write(text)
+    except OSError as error:
+        raise LoaderError(f"cannot write {file}: {error.strerror}; name another place") from error
+
+
+def welcome(context: Context, reports: list[RunReport]) -> None:
+    """Say where the readings are, after the first run that brought some."""
+    with suppress(LoaderError):
+        store = context.store()
+        if any(r.counts.new and len(store.runs(r.source, 2)) == 1 for r in reports):
+            note(f"readings are in {store.url}; see: loader status, loader export --help")
 
 
 def show(reports: list[RunReport], *, as_json: bool, dry_run: bool = False) -> None:
