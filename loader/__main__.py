@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -77,6 +78,11 @@ def main() -> None:
     """Run the command line; every error we know of ends in one line and its exit code."""
     # NumPy's thread pool buys nothing here and costs memory and start-up time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Pydantic looks for plugins in every installed package; there are none for us.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Pages are decoded into thousands of small objects without cycles: looking for some every 700
+    # of them is time lost, at the start as well.
+    gc.set_threshold(20_000, 20, 20)
     try:
         code = cli(standalone_mode=False)
     except click.ClickException as error:

@@ -58,6 +58,8 @@ def build(
     from loader.sources.openaq.source import OpenAQ
 
     key = budget_key(settings.base_url, settings.key or "")
-    budget = JournalBudget(journal, key, settings.request_limits(), clock, stop)
+    # A twelfth of a minute at a time: a transaction for every five of a million would be felt.
+    lot = max(5, settings.limits.per_minute // 12)
+    budget = JournalBudget(journal, key, settings.request_limits(), clock, stop, lot)
     http = connect(settings, budget=budget, clock=clock, stop=stop)
     return OpenAQ(name, settings, http, clock, earliest=earliest, future=future)
