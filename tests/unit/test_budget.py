@@ -304,9 +304,13 @@ def test_over_http_with_an_enforced_limit(journal: SQLiteStore) -> None:
                     clock.now += 60 * SECOND
                 return len(done) == 12
 
-            until(pushed, 30)
-            for job in jobs:
-                job.result()
+            try:
+                until(pushed, 30)
+                for job in jobs:
+                    job.result()
+            finally:
+                # Whatever went wrong, no thread goes on waiting for a clock that stands.
+                stop.set()
         http.close()
     assert done == [200] * 12
     assert max(used.values()) == 5
