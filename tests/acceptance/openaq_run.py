@@ -239,12 +239,15 @@ class Rig:
         """What must hold after any run: every row was counted once, and every run was closed."""
         for counted, rows in (("new", "reading"), ("revised", "revision")):
             total = self.query(f"SELECT coalesce(sum({counted}), 0) FROM run")[0][0]
-            assert total == self.query(f"SELECT count(*) FROM {rows}")[0][0], counted
-        assert self.query("SELECT id FROM run WHERE finished IS NULL OR outcome IS NULL") == []
+            there = self.query(f"SELECT count(*) FROM {rows}")[0][0]
+            assert total == there, f"sum(run.{counted}) is {total}, {rows} has {there} rows"
+        unended = self.query("SELECT id FROM run WHERE finished IS NULL OR outcome IS NULL")
+        assert not unended, f"runs that were never closed: {unended}"
 
     def check_books(self) -> None:
         """The world has settled and all of it was read: everything must be right."""
-        assert audit(self.books, self.world).problems == []
+        problems = audit(self.books, self.world).problems
+        assert not problems, "\n".join(problems)
 
     def asked(self) -> list[tuple[int, int, int]]:
         """(sensor, from, to) of every request for measurements since `forget_requests`."""
