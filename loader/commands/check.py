@@ -63,8 +63,9 @@ def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
     yield from _disk(config)
     try:
         store = context.store()
-        facts = ", ".join(f"{k} {v}" for k, v in store.facts().items())
-        yield Finding("store", True, f"{store.url}: {facts}")
+        facts = store.facts()
+        said = ", ".join(f"{k} {v}" for k, v in facts.items())
+        yield Finding("store", facts.get("writable") != "no", f"{store.url}: {said}")
     except LoaderError as error:
         yield Finding("store", False, str(error))
         return

@@ -33,6 +33,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UTF8 = ("utf-8", "backslashreplace")
 
+_NOTHING = ("0", "-", "")
+"""What a cell shows that has nothing to say."""
+
 _STYLES = {
     "ok": "green",
     "partial": "yellow",
@@ -105,11 +108,12 @@ def note(text: str) -> None:
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table; numbers stand on the right. On a terminal only `prose` is broken over
-    lines to fit."""
+    lines to fit, and a `spare` column that says nothing is left out where they do not all fit."""
 
     title: str
     right: bool = False
     prose: bool = False
+    spare: bool = False
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str | None]], title: str = "") -> None:
@@ -134,25 +138,36 @@ def _rich_table(columns: Sequence[Column], cells: list[list[str]], title: str) -
     from rich.table import Table
     from rich.text import Text
 
+    width = Console().width
+    if _needed(columns, cells) > width:
+        said = [
+            i for i, c in enumerate(columns) if not c.spare or any(row[i] not in _NOTHING for row in cells)
+        ]
+        columns, cells = [columns[i] for i in said], [[row[i] for i in said] for row in cells]
     shown = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
-    needed = 0
-    for i, column in enumerate(columns):
+    for column in columns:
         shown.add_column(
             column.title,
             justify="right" if column.right else "left",
             overflow="fold",
             no_wrap=not column.prose,
         )
-        widest = max([len(column.title), *(len(row[i]) for row in cells)])
-        needed += 2 + (min(widest, PROSE) if column.prose else widest)
     for row in cells:
         shown.add_row(*(Text(cell, style=_style(cell)) for cell in row))
     # Too narrow a terminal breaks the lines itself: better than times cut into pieces.
-    width = max(Console().width, needed)
-    console = Console(highlight=False, width=width)
+    console = Console(highlight=False, width=max(width, _needed(columns, cells)))
     with console.capture() as capture:
         console.print(shown)
     put(capture.get().encode(console.encoding, "replace"))
+
+
+def _needed(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
+    """How wide the table is at least."""
+    needed = 0
+    for i, column in enumerate(columns):
+        widest = max([len(column.title), *(len(row[i]) for row in cells)])
+        needed += 2 + (min(widest, PROSE) if column.prose else widest)
+    return needed - 2
 
 
 def _style(cell: str) -> str:

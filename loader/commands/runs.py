@@ -51,9 +51,9 @@ def command(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> 
         *map(Column, ("source", "trigger", "started")),
         Column("took", right=True),
         Column("outcome"),
-        *(Column(n, right=True) for n in COUNTS),
+        *(Column(n, right=True, spare=n != "new") for n in COUNTS),
         Column("score", right=True),
-        Column("error", prose=True),
+        Column("error", prose=True, spare=True),
     ]
     table(columns, [_row(r) for r in found])
 

@@ -31,7 +31,7 @@ def print_reports(reports: Sequence[RunReport], *, as_json: bool, dry_run: bool 
         return
     if not reports:
         return
-    numbers = [Column(title, right=True) for title in (*SHOWN, "score", "took")]
+    numbers = [Column(title, right=True, spare=title != "new") for title in (*SHOWN, "score", "took")]
     table([Column("source"), Column("outcome"), *numbers], [[r.source, *_cells(r)] for r in reports])
     line(*(clean(f"{r.source}: {r.error}") for r in reports if r.error))
     if dry_run:

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from loader.contracts import Clock, Finding, Survey, Usage
+from loader.durations import format_duration
 from loader.errors import NotFound
 from loader.ledger import subtract
 from loader.readings import (
@@ -222,9 +223,11 @@ class Simulator:
 
     def check(self) -> list[Finding]:
         """One line on what is simulated."""
-        every = timedelta(microseconds=self.settings.step)
-        detail = f"{len(self._sensors)} sensors at {self.settings.stations} stations, each every {every}"
-        return [Finding(self.name, True, detail)]
+        every = format_duration(self.settings.step)
+        detail = (
+            f"{len(self._sensors)} sensors at {self.settings.stations} stations, a reading every {every}"
+        )
+        return [Finding("simulator", True, detail)]
 
     def close(self) -> None:
         """Ends waiting for pages that take their time."""

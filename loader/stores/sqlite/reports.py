@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -105,7 +104,6 @@ class SQLiteReports:
             "schema": str(number),
             "file": str(path),
             "size": f"{pages * page_size / 1e6:.1f} MB",
-            "free": f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB",
         }
 
 
