@@ -1,8 +1,9 @@
 """What else could write the same rows: `python -m benchmarks.baselines KIND FILE TARGET N`.
 
-Each writes the first N rows of a file (0: all) into an empty table of the loader's own definition, and prints the
-seconds that the writing alone took: starting, connecting and getting the rows into memory are not
-counted against it. The rows stand in the order in which the loader meets them, each key once.
+Each writes the first N rows of a file (0: all) into an empty table of the loader's own definition,
+and prints the seconds that the writing alone took: starting, connecting and getting the rows into
+memory are not counted against it. The rows stand in the order in which the loader meets them, each
+key once.
 
   execute-values  psycopg2's execute_values, 1,000 rows a statement, ON CONFLICT DO UPDATE,
                   one transaction
@@ -15,6 +16,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ def columns(path: Path) -> list[Any]:
 def rows(path: Path, most: int) -> list[Row]:
     """The rows as tuples of Python's own numbers, None where there is no value."""
     series, time_, value, *rest = (column[: most or None].tolist() for column in columns(path))
-    return list(zip(series, time_, [None if v != v else v for v in value], *rest, strict=True))
+    return list(zip(series, time_, [None if isnan(v) else v for v in value], *rest, strict=True))
 
 
 def execute_values(data: Sequence[Row], url: str) -> float:

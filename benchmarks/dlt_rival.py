@@ -44,11 +44,10 @@ def pages(api: str, sensors: int, since: str) -> Iterator[tuple[int, list[dict[s
 
 def as_rows(api: str, sensors: int) -> Any:
     columns: Any = {"time": {"data_type": "timestamp"}}
+    cursor: Any = dlt.sources.incremental("time", initial_value=FIRST, lag=LOOKBACK_S, primary_key=())
 
     @dlt.resource(name="reading", write_disposition="merge", primary_key=KEYS, columns=columns)
-    def reading(
-        time: Any = dlt.sources.incremental("time", initial_value=FIRST, lag=LOOKBACK_S, primary_key=()),  # noqa: B008
-    ) -> Iterator[list[dict[str, Any]]]:
+    def reading(time: Any = cursor) -> Iterator[list[dict[str, Any]]]:
         for sensor, found in pages(api, sensors, str(time.start_value)):
             yield [
                 {"sensor": sensor, "time": m["period"]["datetimeTo"]["utc"], "value": m["value"]}
@@ -62,12 +61,10 @@ def as_tables(api: str, sensors: int) -> Any:
     import pyarrow as pa
     from pendulum import parse
 
+    cursor = dlt.sources.incremental("time", initial_value=parse(FIRST), lag=LOOKBACK_S, primary_key=())
+
     @dlt.resource(name="reading", write_disposition="merge", primary_key=KEYS)
-    def reading(
-        time: Any = dlt.sources.incremental(  # noqa: B008
-            "time", initial_value=parse(FIRST), lag=LOOKBACK_S, primary_key=()
-        ),
-    ) -> Iterator[pa.Table]:
+    def reading(time: Any = cursor) -> Iterator[pa.Table]:
         since = time.start_value.strftime("%Y-%m-%dT%H:%M:%SZ")
         for sensor, found in pages(api, sensors, since):
             stamps = pa.array([m["period"]["datetimeTo"]["utc"] for m in found])

@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.api import FIRST_DAY, KEY, API
+from benchmarks.api import API, FIRST_DAY, KEY
 from benchmarks.process import Failed, Took, measure
 
 CONFIG = """\
@@ -80,7 +81,5 @@ class Loader:
 
 def seconds(report: Mapping[str, Any]) -> float:
     """How long the run itself says it took."""
-    from datetime import datetime
-
     began, ended = (datetime.fromisoformat(report[name]) for name in ("started", "finished"))
     return (ended - began).total_seconds()
