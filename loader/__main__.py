@@ -76,6 +76,7 @@ def cli(ctx: click.Context, config_path: Path | None) -> None:
 
 def main() -> None:
     """Run the command line; every error we know of ends in one line and its exit code."""
+    open_streams()
     # NumPy's thread pool buys nothing here and costs memory and start-up time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Pydantic looks for plugins in every installed package; there are none for us.
@@ -103,9 +104,23 @@ def main() -> None:
         code = exit_code(error)
     except OSError as error:
         # A file the user named: full disk, no permission, no such folder.
-        click.echo(f"loader: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        click.echo(f"loader: {error.filename or 'standard output'}: {error.strerror or error}", err=True)
         code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def open_streams() -> None:
+    """Let a closed standard stream lead nowhere: the next file opened would get its number, and
+    what is printed would go into it."""
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for good
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def exit_code(error: LoaderError) -> int:
