@@ -229,7 +229,7 @@ class OpenAQ:
         return [Finding("clock", False, f"{abs(skew):.0f} s {way} the server's: {remedy}")]
 
     def _denied(self, error: AccessDenied) -> AccessDenied:
-        return AccessDenied(f"{self.name}: {self._remedy(error)}")
+        return AccessDenied(self._remedy(error))
 
     def _remedy(self, error: AccessDenied) -> str:
         return f"OPENAQ_API_KEY is refused ({error}); {KEY_REMEDY}"
