@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -87,12 +88,13 @@ def main() -> None:
     try:
         code = cli(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         code = EXIT_USAGE
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _say("interrupted")
         code = 130
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
@@ -100,13 +102,18 @@ def main() -> None:
         code = 0
     except LoaderError as error:
         # A ConfigError begins with file, line and column, where editors look for them.
-        click.echo(str(error) if isinstance(error, ConfigError) else f"loader: {error}", err=True)
+        _say(str(error) if isinstance(error, ConfigError) else f"loader: {error}")
         code = exit_code(error)
     except OSError as error:
         # A file the user named: full disk, no permission, no such folder.
-        click.echo(f"loader: {error.filename or 'standard output'}: {error.strerror or error}", err=True)
+        _say(f"loader: {error.filename or 'standard output'}: {error.strerror or error}")
         code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def open_streams() -> None:

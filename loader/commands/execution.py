@@ -7,13 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import click
-
+from loader.commands.output import note
 from loader.errors import Interrupted, LeaseHeld, LoaderError, StoreUnavailable, UsageError
 from loader.log import get_logger
 from loader.readings import Outcome, RunReport
@@ -58,7 +57,8 @@ def signals() -> Iterator[Stop]:
             os._exit(128 + number)
         stop.signal = number
         stop.event.set()
-        os.write(2, b"stopping after this batch; once more to leave at once\n")
+        with suppress(OSError):
+            os.write(2, b"stopping after this batch; once more to leave at once\n")
 
     previous = {n: signal.signal(n, asked) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -85,9 +85,9 @@ def execute(
     config = context.config()
     run, skipped = wiring.chosen(config, names)
     for name, reason in skipped.items():
-        click.echo(f"{name}: skipped: {reason}", err=True)
+        note(f"{name}: skipped: {reason}")
     if not run:
-        click.echo("loader: no source to run: enable one in the configuration", err=True)
+        note("loader: no source to run: enable one in the configuration")
         return [], CONFIG
     reports: list[RunReport] = []
     codes: list[int] = []

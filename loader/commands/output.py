@@ -101,8 +101,9 @@ def clean(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """A remark beside the report, on stderr."""
-    click.echo(text, err=True)
+    """A remark beside the report, on stderr; where nobody reads it any more, none."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 @dataclass(frozen=True, slots=True)
