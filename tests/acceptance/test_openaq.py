@@ -11,7 +11,18 @@ import pytest
 
 from loader.readings import Flag, Outcome, RunReport
 from tests.acceptance.openaq_run import SHARED, STORES, Rig, hourly, loading
-from tests.openaq_server import DAY, HOUR, MINUTE, Location, World, made_up, micros, toronto, unsettle
+from tests.openaq_server import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Faults,
+    Location,
+    World,
+    made_up,
+    micros,
+    toronto,
+    unsettle,
+)
 from tests.openaq_server.world import PARAMETERS
 
 SEPTEMBER = micros("2025-09-01T04:00:00Z")
@@ -255,4 +266,37 @@ def test_nulls_and_sentinels_are_missing_and_kept(tmp_path: Path, store: str) ->
         assert rig.run().counts.revised == 1
         assert rig.query("SELECT old_value, new_value FROM revision") == [(None, 7.0)]
         assert rig.query("SELECT value, flag FROM reading ORDER BY time LIMIT 1") == [(7.0, Flag.GOOD)]
+        rig.check_books()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_what_the_source_takes_back_is_kept(tmp_path: Path, store: str) -> None:
+    """A reading that is not served any more stays, and every run that misses it counts it."""
+    world = World()
+    world.add_location(NEW_YORK)
+    world.add_sensor(11, 1, 2)
+    times = hourly(world, 11, SEPTEMBER, 48)
+    world.withdraw(11, times[20], since=SEPTEMBER + 25 * HOUR)
+    with loading(tmp_path, world, store=store) as rig:
+        for hour, vanished in ((24, 0), (26, 1), (28, 1)):
+            rig.now = SEPTEMBER + hour * HOUR
+            assert rig.run().counts.vanished == vanished
+        rig.now = SEPTEMBER + 60 * HOUR
+        rig.run()
+        rig.check_books()
+
+
+def test_answers_out_of_a_cache_delay_and_lose_nothing(tmp_path: Path) -> None:
+    """What is told a quarter of an hour late is loaded a quarter of an hour late."""
+    world = made_up(7, stations=3, days=2, end=SEPTEMBER)
+    faults = Faults()
+    faults.add("stale", age=900)
+    with loading(tmp_path, world, faults, initial="3d") as rig:
+        for minutes in range(0, 8 * 60, 10):
+            rig.now = SEPTEMBER - 8 * HOUR + minutes * MINUTE
+            assert rig.run().outcome is Outcome.OK
+        assert "stale" in {kind for seen in rig.server.log for kind in seen.faults}
+        faults.clear()
+        rig.now = world.settled + 7 * HOUR
+        rig.run()
         rig.check_books()

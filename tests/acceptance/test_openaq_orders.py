@@ -105,6 +105,38 @@ def test_stations_and_sensors_can_be_chosen(tmp_path: Path) -> None:
         rig.check_books()
 
 
+def test_stations_come_and_go_with_the_configuration(tmp_path: Path) -> None:
+    """One that is added is loaded from its beginning, one that is taken out keeps its readings and
+    costs nothing any more."""
+    world = recent(days=3)
+    with loading(tmp_path, world, locations=[1]) as rig:
+        rig.loader("run")
+        rig.configure(locations=[1, 2])
+        rig.loader("run")
+        rig.check_books()
+        rig.configure(locations=[2])
+        rig.server.forget_requests()
+        rig.loader("run")
+        assert rig.server.requests == {("latest", 200): 1}
+        rig.check_books()
+
+
+def test_a_backfill_may_come_first(tmp_path: Path) -> None:
+    """Before any run it loads what it is asked for; the first run then begins at `initial`."""
+    world = recent(days=20)
+    with loading(tmp_path, world, initial="2d") as rig:
+        rig.loader("backfill", "--since", "15d", "--until", "10d")
+        assert set(rig.watermarks().values()) == {None}
+        rig.loader("run")
+        now = world.now
+        spans = ((now - 15 * DAY, now - 10 * DAY), (now - 2 * DAY, now))
+        for sensor, rows in rig.stored().items():
+            wanted = [t for t in rig.truth()[sensor] if any(start < t <= end for start, end in spans)]
+            assert sorted(rows) == wanted
+        rig.loader("backfill", "--since", "21d")
+        rig.check_books()
+
+
 def dump(rig: Rig) -> list[str]:
     """Everything in the database but the request budget."""
     with closing(sqlite3.connect(rig.folder / "loader.db")) as db:
