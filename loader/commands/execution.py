@@ -87,7 +87,7 @@ def execute(
     for name, reason in skipped.items():
         note(f"{name}: skipped: {reason}")
     if not run:
-        note("loader: no source to run: enable one in the configuration")
+        note("loader: no source can run" + ("" if skipped else ": enable one in the configuration"))
         return [], CONFIG
     reports: list[RunReport] = []
     codes: list[int] = []

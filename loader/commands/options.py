@@ -70,6 +70,8 @@ def window_of(since: str | None, until: str | None) -> Window | None:
         return None
     at = now()
     window = Window(moment(since, now=at), at if until is None else moment(until, now=at))
+    if window.start > at:
+        raise UsageError(f"--since {since} lies in the future")
     if not window:
         raise UsageError(f"--since {since} is not before --until {until or 'now'}")
     return window

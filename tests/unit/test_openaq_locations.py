@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from openaq_site import LAST, Site, site
 
 from loader.__main__ import cli
-from loader.errors import AccessDenied, ConfigError, UsageError
+from loader.errors import AccessDenied, UsageError
 from tests.openaq_server import KEY, Location
 
 
@@ -80,11 +80,11 @@ def test_parameter_and_limit_narrow_it(there: Site, tmp_path: Path) -> None:
     ("arguments", "error", "says"),
     [
         ((), UsageError, "say where"),
-        (("--near", "1,2"), ConfigError, "near and radius go together"),
-        (("--near", "1,2", "--radius", "26km"), ConfigError, "at most 25km"),
-        (("--near", "here", "--radius", "1km"), ConfigError, "near"),
-        (("--bbox", "3,1,2,2"), ConfigError, "west < east"),
-        (("--country", "Nepal"), ConfigError, "country"),
+        (("--near", "1,2"), UsageError, "near and radius go together"),
+        (("--near", "1,2", "--radius", "26km"), UsageError, "at most 25km"),
+        (("--near", "here", "--radius", "1km"), UsageError, "--near 'here' is not latitude"),
+        (("--bbox", "3,1,2,2"), UsageError, "west < east"),
+        (("--country", "Nepal"), UsageError, "two letters"),
         (("--country", "NP", "--source", "demo"), UsageError, "there are: air"),
     ],
 )

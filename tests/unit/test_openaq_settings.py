@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from loader.config import load
-from loader.errors import ConfigError
+from loader.errors import UsageError
 from loader.readings import SECOND
 from loader.sources.openaq.settings import OpenAQSettings, choice, parse_radius
 
@@ -131,7 +131,7 @@ def test_choice_from_the_command_line() -> None:
     assert choice(near="1,2", radius="1km").queries() == [
         [("coordinates", "1.0000,2.0000"), ("radius", 1000)]
     ]
-    with pytest.raises(ConfigError, match="radius is no radius"):
+    with pytest.raises(UsageError, match="--radius far is no radius"):
         choice(near="1,2", radius="far")
 
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from loader.addresses import check_url
 from loader.config import Duration, Settings, SourceSettings
-from loader.errors import ConfigError
+from loader.errors import ConfigError, UsageError
 from loader.readings import SECOND
 
 MAX_RADIUS = 25_000
@@ -102,8 +102,15 @@ class Choice(Settings):
         return out
 
 
+_WAYS = {
+    "near": "latitude and longitude in degrees, such as 43.65,-79.38",
+    "bbox": "west, south, east and north in degrees, such as -79.7,43.5,-79.1,43.9",
+    "country": "a country's two letters, such as CA",
+}
+
+
 def choice(**ways: Any) -> Choice:
-    """A Choice from the command line's words. Raises ConfigError naming what is wrong."""
+    """A Choice from the command line's words. Raises UsageError naming what is wrong."""
     from pydantic import ValidationError
 
     try:
@@ -111,7 +118,10 @@ def choice(**ways: Any) -> Choice:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        raise ConfigError(f"{name} {first['msg'].removeprefix('Value error, ')}".strip()) from None
+        if first["type"] == "value_error":
+            said = str(first["ctx"]["error"])
+            raise UsageError(f"--{name} {ways[name]} {said}" if name else said) from None
+        raise UsageError(f"--{name} {ways[name]!r} is not {_WAYS[name]}") from None
 
 
 class OpenAQSettings(SourceSettings, Choice):
