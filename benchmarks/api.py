@@ -76,16 +76,16 @@ class API:
 
     def requests(self) -> int:
         """Requests answered since the last call of this."""
-        with urllib.request.urlopen(f"{self.url}/_control/requests", timeout=10) as reply:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/_control/requests", timeout=10) as reply:
             total = sum(json.load(reply).values())
         self._post("forget", {})
         return int(total)
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
-        request = urllib.request.Request(  # noqa: S310 - our own server
+        request = urllib.request.Request(
             f"{self.url}/_control/{what}", json.dumps(body).encode(), method="POST"
         )
-        with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10) as reply:
             answer = json.load(reply)
         if not answer.get("ok"):
             raise Failed(f"the API's {what}: {answer}")
@@ -107,7 +107,8 @@ def serve(world: World) -> Iterator[API]:
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+        assert process.stdin is not None
+        assert process.stdout is not None
         port = process.stdout.readline().strip()
         if not port.isdecimal():
             process.kill()

@@ -54,9 +54,10 @@ class Rival:
 
     def run(self, database: str) -> Took:
         """One run of the pipeline, start of the process included."""
-        command = [self.python, "-P", HERE / "dlt_rival.py", self.kind, self.api.url, database]
+        # -P: this folder's own modules must not stand in the way of what dlt imports.
+        program: list[str | Path] = [self.python, "-P", HERE / "dlt_rival.py"]
         return measure(
-            [*command, str(self.api.world.sensors)],
+            [*program, self.kind, self.api.url, database, str(self.api.world.sensors)],
             env={"DLT_DATA_DIR": str(self.folder), "RUNTIME__DLTHUB_TELEMETRY": "false"},
             cwd=self.folder.parent,
         )
