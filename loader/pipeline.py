@@ -24,7 +24,7 @@ from loader.errors import (
 from loader.log import get_logger
 from loader.planner import Ledger, Policy
 from loader.quality.score import Weights, score
-from loader.reading import Reader
+from loader.reading import Reader, attended
 from loader.readings import (
     Counts,
     Flag,
@@ -180,7 +180,7 @@ class Pipeline:
         )
 
     def _survey(self, known: Sequence[PartitionState], now: int) -> Survey:
-        survey = self.source.survey(known, now)
+        survey = attended(lambda: self.source.survey(known, now), self.stop)
         get_logger().debug(
             "survey", source=self.source.name, partitions=len(survey.partitions), listed=len(survey.listed)
         )

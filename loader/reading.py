@@ -7,14 +7,16 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar, cast
 
 from loader.contracts import Source
 from loader.errors import Interrupted, LoaderError, PageFailed, Retryable, SourceUnavailable
 from loader.planner import Ledger, cadence
 from loader.readings import SECOND, Page, PartitionState, Progress, Task, Window
+
+T = TypeVar("T")
 
 QUEUE = 32
 """Pages that may wait for the writer: enough to overlap with it, few enough to bound memory."""
@@ -240,6 +242,33 @@ class Reader:
                 beyond = replace(part, window=Window(bad.end, part.window.end))
                 todo.extendleft(reversed([*probes, *([beyond] if beyond.window else [])]))
         yield from convict()
+
+
+def attended(call: Callable[[], T], stop: threading.Event) -> T:
+    """What `call` returns or raises. It may wait for the network longer than anybody wants to:
+    when `stop` is set it gets a moment, then it is left behind and Interrupted is raised."""
+    ended: queue.SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            ended.put((call(), None))
+        except BaseException as error:
+            ended.put((None, error))
+
+    threading.Thread(target=work, name="attended", daemon=True).start()
+    deadline = None
+    while True:
+        try:
+            got, error = ended.get(timeout=0.1)
+        except queue.Empty:
+            if stop.is_set():
+                deadline = deadline or time.monotonic() + LINGER_S
+                if time.monotonic() > deadline:
+                    raise Interrupted("asked to stop while an answer was waited for") from None
+            continue
+        if error is not None:
+            raise error
+        return cast(T, got)
 
 
 class _Gone(Exception):

@@ -8,9 +8,11 @@ a new one without keeping a list of the unwanted.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
 
 from loader.contracts import Survey
 from loader.errors import AccessDenied, Interrupted, LoaderError, NotFound, SourceUnavailable
@@ -95,17 +97,32 @@ class Surveyor:
         by_station: Mapping[str, Sequence[PartitionState]],
         now: int,
     ) -> dict[str, Surveyed]:
-        with ThreadPoolExecutor(self._settings.concurrency, "survey") as pool:
-            waiting = {
-                station: pool.submit(self._one, station, found, by_station.get(station, ()), now)
-                for station, found in chosen.items()
-            }
-            try:
-                return {station: future.result() for station, future in waiting.items()}
-            except BaseException:
+        todo = deque(chosen.items())
+        results: SimpleQueue[tuple[str, Surveyed | BaseException]] = SimpleQueue()
+
+        def work() -> None:
+            while todo:
+                try:
+                    station, found = todo.popleft()
+                except IndexError:
+                    return
+                try:
+                    results.put((station, self._one(station, found, by_station.get(station, ()), now)))
+                except BaseException as error:
+                    results.put((station, error))
+
+        # Daemons: the program may end while one of them still waits for an answer.
+        for i in range(min(self._settings.concurrency, len(chosen))):
+            Thread(target=work, name=f"survey-{i}", daemon=True).start()
+        out: dict[str, Surveyed] = {}
+        while len(out) < len(chosen):
+            station, result = results.get()
+            if isinstance(result, BaseException):
                 # What the user must put right, or a source that is down, ends the survey at once.
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+                todo.clear()
+                raise result
+            out[station] = result
+        return {station: out[station] for station in chosen}
 
     def _one(
         self, station: str, found: api.Location | None, states: Sequence[PartitionState], now: int
