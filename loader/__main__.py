@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from loader.start import quiet_interrupts, usual_interrupts
+
+if __name__ == "__main__":
+    quiet_interrupts()
+
 import gc
 import os
 import sys
@@ -77,6 +82,7 @@ def cli(ctx: click.Context, config_path: Path | None) -> None:
 
 def main() -> None:
     """Run the command line; every error we know of ends in one line and its exit code."""
+    usual_interrupts()
     open_streams()
     # NumPy's thread pool buys nothing here and costs memory and start-up time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

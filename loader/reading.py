@@ -110,6 +110,7 @@ class Reader:
             for i in range(min(source.concurrency, len(self._work)))
         ]
         self._running = len(self._threads)
+        self._deadline: float | None = None
         self.down: str | None = None
 
     def __enter__(self) -> Self:
@@ -122,20 +123,19 @@ class Reader:
         the next run reads it again."""
         self._halt.set()
         with contextlib.suppress(LoaderError):
-            for _piece in self._until(time.monotonic() + LINGER_S):
+            for _piece in self._until(self._deadline or time.monotonic() + LINGER_S):
                 pass
 
     def pieces(self, stop: threading.Event) -> Iterator[Piece | None]:
         """Every piece as it comes; None now and then while there is none, so that the caller
         can look at the clock. Ends when all is read, or soon after `stop` was set. Raises what
         a reader died of."""
-        deadline = None
         for piece in self._until(None):
             yield piece
-            if stop.is_set() and deadline is None:
+            if stop.is_set() and self._deadline is None:
                 self._halt.set()
-                deadline = time.monotonic() + LINGER_S
-            if deadline is not None and time.monotonic() > deadline:
+                self._deadline = time.monotonic() + LINGER_S
+            if self._deadline is not None and time.monotonic() > self._deadline:
                 return
 
     def _until(self, deadline: float | None) -> Iterator[Piece | None]:
