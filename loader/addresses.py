@@ -47,6 +47,7 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def shown(url: str) -> str:
-    """Host and path, for errors: what stands in the query is nobody's business."""
+    """Host, unusual port and path, for errors: what stands in the query is nobody's business."""
     parts = urlsplit(url)
-    return f"{parts.hostname}{parts.path}"
+    _, host, port = origin(url)
+    return f"{host}{f':{port}' if port not in (-1, 80, 443) else ''}{parts.path}"

@@ -5,20 +5,18 @@ Errors name host and path only: a query or a header may carry a secret.
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 import tenacity
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, requote_uri
+from requests.utils import requote_uri
 from urllib3 import exceptions as urllib3_errors
 
 from loader import __version__
@@ -31,11 +29,11 @@ from loader.errors import (
     LoaderError,
     NotFound,
     Permanent,
-    Retryable,
     SourceUnavailable,
 )
 from loader.log import forms
 from loader.responses import BadBody, TooLarge, detail_of, inflate, retry_after
+from loader.transport import Unanswered, ca_bundle, meaning, proxies
 
 T = TypeVar("T")
 
@@ -49,17 +47,6 @@ CONTENT_FAILURES = (408, 500, 504)
 """Refusals that the amount or the content asked for causes: less of it may succeed."""
 
 Parameters = Iterable[tuple[str, str | int | float]]
-
-
-class Unanswered(Retryable):
-    """A server that is there did not answer after all tries.
-
-    `bisect` is true where asking for less may succeed.
-    """
-
-    def __init__(self, message: str, *, bisect: bool) -> None:
-        super().__init__(message)
-        self.bisect = bisect
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +149,8 @@ class Http:
             if not (value.isascii() and value.isprintable()):
                 raise ConfigError(f"the value for header {name} has characters that a header cannot carry")
         # The environment is looked at here, once, and not again for every request.
-        self._proxies = dict(get_environ_proxies(self._base, no_proxy=None))
-        self._verify = _ca_bundle()
+        self._proxies = proxies(self._base)
+        self._verify = ca_bundle()
         self._adapter = HTTPAdapter(pool_maxsize=self._limits.connections, pool_block=False)
         headers = {
             "User-Agent": f"sensor-loader/{__version__}",
@@ -257,7 +244,8 @@ class Http:
             except BadBody as error:
                 raise _Failed(Unanswered(f"{where}: {error}", bisect=True)) from None
             except (requests.RequestException, urllib3_errors.HTTPError, OSError) as error:
-                raise _failure(where, error) from None
+                final, again = meaning(where, error)
+                raise (_Failed(final) if again else final) from None
             finally:
                 self._count(received[0], time.monotonic() - began)
         raise Permanent(f"{shown(url)}: redirected more than {REDIRECTS} times")
@@ -334,37 +322,3 @@ class Http:
         with self._lock:
             used = self._usage
             self._usage = Usage(used.requests + 1, used.bytes + received, max(used.slowest_s, seconds))
-
-
-def _ca_bundle() -> str | bool:
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        if path := os.environ.get(name):
-            if not Path(path).exists():
-                raise ConfigError(f"{name} names {path}, which does not exist")
-            return path
-    return True
-
-
-def _failure(where: str, error: Exception) -> Exception:
-    """What an error of the transport means. Its text is not shown: it holds the whole address."""
-    text = repr(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return SourceUnavailable(
-            f"{where}: its certificate cannot be verified; a CA of your own goes into REQUESTS_CA_BUNDLE"
-        )
-    final: LoaderError
-    if isinstance(error, requests.exceptions.ProxyError):
-        final = SourceUnavailable(f"{where}: the proxy does not answer")
-    elif isinstance(error, requests.ConnectTimeout):
-        final = SourceUnavailable(f"{where}: no connection within the time limit")
-    elif isinstance(error, requests.Timeout | urllib3_errors.TimeoutError | TimeoutError):
-        final = Unanswered(f"{where}: no answer within the time limit", bisect=False)
-    elif "NameResolutionError" in text:
-        final = SourceUnavailable(f"{where}: the name of the host cannot be resolved")
-    elif "NewConnectionError" in text:
-        final = SourceUnavailable(f"{where}: no connection, it is refused or there is no way there")
-    elif "IncompleteRead" in text or "InvalidChunkLength" in text:
-        final = Unanswered(f"{where}: the body is cut off", bisect=True)
-    else:
-        final = Unanswered(f"{where}: the connection broke", bisect=False)
-    return _Failed(final)

@@ -90,7 +90,8 @@ def welcome(context: Context, reports: list[RunReport]) -> None:
     """Say where the readings are, after the first run that brought some."""
     with suppress(LoaderError):
         store = context.store()
-        if any(r.counts.new and len(store.runs(r.source, 2)) == 1 for r in reports):
+        brought = [r for r in reports if r.counts.new]
+        if any(all(o.id == r.id or not o.counts.new for o in store.runs(r.source, 50)) for r in brought):
             note(f"readings are in {store.url}; see: loader status, loader export --help")
 
 

@@ -16,11 +16,12 @@ from scripted import Answer, Scripted
 
 from loader.budget import Unlimited
 from loader.errors import AccessDenied, LoaderError, NotFound, Permanent, SourceUnavailable
-from loader.http import Http, Limits, Unanswered
+from loader.http import Http, Limits
 from loader.readings import Series
 from loader.sources.openaq import api
 from loader.sources.openaq.decode import Sanity, decode_page
 from loader.sources.openaq.envelope import raw_records
+from loader.transport import Unanswered
 from tests.openaq_server import micros
 
 FOLDER = Path(__file__).resolve().parents[2] / ".." / "shared" / "openaq"

@@ -8,7 +8,7 @@ import numpy as np
 
 from loader.contracts import Clock, Finding, Survey, Usage
 from loader.errors import AccessDenied, Interrupted, LoaderError, PageFailed, Permanent, SourceUnavailable
-from loader.http import Http, Reply, Unanswered
+from loader.http import Http, Reply
 from loader.ledger import subtract
 from loader.readings import (
     HOUR,
@@ -29,6 +29,7 @@ from loader.sources.openaq.envelope import raw_records
 from loader.sources.openaq.settings import KEY_REMEDY, OpenAQSettings
 from loader.sources.openaq.survey import Surveyor
 from loader.sources.openaq.times import stamp
+from loader.transport import Unanswered
 
 PAGE = api.PAGE
 CLOCK_SKEW_S = 60
