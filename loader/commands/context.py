@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from loader.errors import ConfigError
+
 if TYPE_CHECKING:
     from loader.config import Config
     from loader.wiring import Database
@@ -39,7 +41,10 @@ class Context:
 
             self._config = wiring.load_config(self.config_path)
             settings = self._config.log
-            log.configure(self.log_level or settings.level, settings.format, settings.file)
+            try:
+                log.configure(self.log_level or settings.level, settings.format, settings.file)
+            except ConfigError as error:
+                raise ConfigError(f"{self.config_path}: {error}") from None
         return self._config
 
     def store(self) -> Database:
