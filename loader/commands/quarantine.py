@@ -114,7 +114,7 @@ def show(ctx: click.Context, digest: str, names: tuple[str, ...], raw: bool, as_
         line(*(clean(part) for part in payload["payload"].splitlines()))
 
 
-@command.command("replay")
+@command.command("replay", short_help="Send records through decoding and checks again.")
 @click.argument("digests", nargs=-1, metavar="[DIGEST]...")
 @click.option("--source", "names", multiple=True, metavar="NAME", help="Only of this source; repeatable.")
 @click.option("--rule", "rules", multiple=True, metavar="RULE", help="Those of this rule; repeatable.")
@@ -161,7 +161,7 @@ def replay(
     ctx.exit(code)
 
 
-@command.command("drop")
+@command.command("drop", short_help="Delete quarantined records for good.")
 @click.argument("digests", nargs=-1, metavar="[DIGEST]...")
 @click.option("--source", "names", multiple=True, metavar="NAME", help="Only of this source; repeatable.")
 @click.option("--rule", "rules", multiple=True, metavar="RULE", help="Those of this rule; repeatable.")

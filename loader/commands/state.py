@@ -61,7 +61,7 @@ def show(ctx: click.Context, source: str | None, partitions: tuple[str, ...], as
     _print(states, every_window=bool(partitions))
 
 
-@command.command("set")
+@command.command("set", short_help="Set the watermark of a partition.")
 @click.argument("source")
 @click.argument("partition")
 @click.argument("watermark", metavar="TIME")
@@ -93,7 +93,7 @@ def set_(ctx: click.Context, source: str, partition: str, watermark: str, yes: b
     _reset(context, source, partition, time)
 
 
-@command.command("reset")
+@command.command("reset", short_help="Forget watermark, coverage and holes: read all again.")
 @click.argument("source")
 @click.option("--partition", metavar="NAME", help="Only this partition.")
 @yes_option
