@@ -30,6 +30,8 @@ BELIEVE_S = 10
 """A refusal this soon after a window ended says that it had not."""
 AWAY_S = 300.0
 """How long a journal that went away is waited for: requests that nobody counts are not sent."""
+LONG_S = 5
+"""Who waits for longer than this says so."""
 SPREAD_S = 0.25
 """Waiting threads and processes come back spread over this long."""
 
@@ -94,6 +96,7 @@ class JournalBudget:
         self._lots = {False: _Lot(), True: _Lot()}
         self._blocked_until = 0
         self._unexplained = 0
+        self._told_until = 0
 
     def acquire(self, background: bool = False) -> None:
         """Return when one request may be sent; `background` leaves a fifth of the limits alone.
@@ -115,6 +118,7 @@ class JournalBudget:
             if come_again is None:
                 return
             away_since, pause = None, 0.5
+            self._tell(come_again)
             wait = min((come_again - self._clock()) / SECOND, LOOK_S)
             self._stop.wait(max(wait, 0) + random.uniform(0, SPREAD_S))  # noqa: S311
         raise Interrupted("asked to stop while waiting for the request limit")
@@ -140,6 +144,15 @@ class JournalBudget:
                     return lot.not_before
             lot.count -= 1
             return None
+
+    def _tell(self, come_again: int) -> None:
+        """Say once, for all threads, that a limit is reached and how long that lasts."""
+        with self._lock:
+            seconds = (come_again - self._clock()) // SECOND
+            if seconds < LONG_S or come_again <= self._told_until:
+                return
+            self._told_until = come_again
+        get_logger().info("request limit reached", goes_on_in_s=seconds)
 
     def _return(self, lot: _Lot) -> None:
         count, lot.count = lot.count, 0

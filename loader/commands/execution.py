@@ -58,7 +58,8 @@ def signals() -> Iterator[Stop]:
         stop.signal = number
         stop.event.set()
         with suppress(OSError):
-            os.write(2, b"stopping after this batch; once more to leave at once\n")
+            # On a terminal the cursor stands behind a progress bar.
+            os.write(2, b"\n" * os.isatty(2) + b"stopping after this batch; once more to leave at once\n")
 
     previous = {n: signal.signal(n, asked) for n in (signal.SIGINT, signal.SIGTERM)}
     try:

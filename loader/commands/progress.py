@@ -37,12 +37,15 @@ def observer(paces: Mapping[str, float]) -> Iterator[Observer]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[said]}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
+        # Last, for a narrow terminal cuts it off.
+        TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield Bars(paces, progress)
