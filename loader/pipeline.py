@@ -26,6 +26,7 @@ from loader.planner import Ledger, Policy
 from loader.quality.score import Weights, score
 from loader.reading import Reader, attended
 from loader.readings import (
+    HOUR,
     Counts,
     Flag,
     Outcome,
@@ -191,6 +192,12 @@ class Pipeline:
     def _work(self, order: Order, lease: Lease, report: RunReport, tally: Tally) -> RunReport:
         name, now = self.source.name, report.started
         known = self._patiently(lambda: self.store.partitions(name))
+        ahead = sum(s.watermark is not None and s.watermark > now + HOUR for s in known)
+        if ahead:
+            self.observer.warned(
+                name,
+                f"{ahead} of {len(known)} partitions were read beyond the present time: check the clock",
+            )
         survey = self._survey(known, now)
         fresh = [p for p in survey.partitions if p.name in survey.listed]
         if fresh:

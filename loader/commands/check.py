@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.commands.options import source_option
-from loader.commands.output import clean, document, line
+from loader.commands.output import clean, document, iso, line
 from loader.contracts import Finding
 from loader.errors import ConfigError, LoaderError
+from loader.readings import HOUR
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.config import Config
+    from loader.readings import PartitionState
 
 MIN_FREE = 100 * 2**20
 """Free bytes below which the disk counts as full."""
@@ -73,12 +75,25 @@ def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
     for name, reason in skipped.items():
         yield Finding(name, True, f"skipped: {reason}")
     for name in run:
+        yield from _ledger(name, store.partitions(name), wiring.now())
         source = wiring.build_source(config, name, store, threading.Event())
         try:
             for finding in source.check():
                 yield Finding(f"{name}: {finding.subject}", finding.ok, finding.detail)
         finally:
             source.close()
+
+
+def _ledger(name: str, states: Sequence[PartitionState], now: int) -> Iterator[Finding]:
+    """Watermarks ahead of the clock: until it has caught up, nothing new is read there."""
+    ahead = [s.watermark for s in states if s.watermark is not None and s.watermark > now + HOUR]
+    if ahead:
+        yield Finding(
+            f"{name}: watermarks",
+            False,
+            f"{len(ahead)} of {len(states)} lie in the future, up to {iso(max(ahead))}: the clock is or "
+            f"was wrong; once it is right, `loader state reset {name}` has them read again",
+        )
 
 
 def _disk(config: Config) -> Iterator[Finding]:
