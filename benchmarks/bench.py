@@ -96,7 +96,7 @@ class Bench:
             many.append(self.executemany())
         copy = self.report.line("psql binary COPY", rows, [c.wall_s for c in copies])
         values = self.execute_values()
-        self.report.line("sqlite3 executemany", rows, many)
+        plain = self.report.line("sqlite3 executemany", rows, many)
         self.line("loader into PostgreSQL", rows, ours["postgres"])
         self.line("loader into SQLite", rows, ours["sqlite"])
         # Turn by turn: what is compared ran one after the other.
@@ -116,6 +116,9 @@ class Bench:
                 120,
                 " MB",
             )
+            # Of the figures that depend on how fast the machine is, the one that does the least so.
+            times = statistics.median(per_million) / (plain.wall_s / rows * 1e6)
+            self.report.fact(f"CPU per million, {name}, in times of executemany's", f"{times:.1f}")
             inside = statistics.median(r.inside_s for r in runs)
             self.report.fact(f"first load, {name}, without start and migration", f"{inside:.2f} s")
         self.report.fact("execute_values, as a share of COPY", f"{values * copy.wall_s / copy.rows:.3f}")
