@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from loader.errors import UsageError
+from loader.commands.output import line
+from loader.errors import LoaderError, UsageError
 
 
 @click.command(short_help="Put a commented config.yaml into a folder.")
@@ -36,10 +37,9 @@ def command(directory: Path) -> None:
             with (directory / name).open("x", encoding="utf-8") as f:
                 f.write(text)
     except OSError as e:
-        raise UsageError(f"{e.filename or directory}: cannot be written: {e.strerror}") from None
-    for name in texts:
-        click.echo(f"wrote {directory / name}")
+        raise LoaderError(f"{e.filename or directory}: cannot be written: {e.strerror}") from None
     here = "" if directory == Path() else f"cd {directory} && "
-    click.echo(
-        f"Next: {here}loader run      (then put your own stations and key into config.yaml and .env)"
+    line(
+        *(f"wrote {directory / name}" for name in texts),
+        f"Next: {here}loader run      (then put your own stations and key into config.yaml and .env)",
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from loader.commands.output import document
 
 
 @click.command(short_help="Print the JSON Schema of config.yaml.")
@@ -17,4 +17,4 @@ def command() -> None:
     """
     from loader import config, wiring
 
-    click.echo(json.dumps(config.schema(wiring.TYPES), indent=2, ensure_ascii=False))
+    document(config.schema(wiring.TYPES))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from loader import config
 from loader.commands.init import command as init
 from loader.commands.schema import command as schema
-from loader.errors import UsageError
+from loader.errors import LoaderError, UsageError
 from loader.wiring import TYPES
 
 
@@ -43,7 +43,7 @@ def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
     """A folder that cannot be made is named, without a traceback."""
     (tmp_path / "file").write_text("")
     result = CliRunner().invoke(init, [str(tmp_path / "file" / "place")])
-    assert isinstance(result.exception, UsageError)
+    assert isinstance(result.exception, LoaderError)
     assert "cannot be written" in str(result.exception)
 
 
