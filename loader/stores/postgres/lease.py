@@ -101,9 +101,10 @@ class PostgresLease:
                     try:
                         transact(self._connection, self._give_back)
                         transact(self._connection, self._unlock)
-                    except psycopg2.Error:
+                    except psycopg2.Error as error:
                         # The row then still names this holder, but the lock below is free.
-                        get_logger().debug("lease.release", source=self.source, exc_info=True)
+                        why = str(self._server.error(error))
+                        get_logger().debug("lease.release", source=self.source, error=why)
             self._hang_up()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()

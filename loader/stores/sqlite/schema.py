@@ -34,17 +34,23 @@ def _file(connection: sqlite3.Connection) -> str:
     return str(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
-def migrate(connection: sqlite3.Connection, clock: Clock, steps: Sequence[Migration] = MIGRATIONS) -> None:
-    """Apply what is missing of `steps`, each in one transaction together with its number.
-
-    Raises StoreError when the file was written by a newer program.
-    """
+def refuse_others(connection: sqlite3.Connection, steps: Sequence[Migration] = MIGRATIONS) -> int:
+    """The schema's version. Raises StoreError where it is not this program's to work with."""
     found = version(connection)
     if found > len(steps):
         raise StoreError(
             f"{_file(connection)}: has schema version {found}, this loader knows {len(steps)} at most; "
             "use the newer loader that made it"
         )
+    return found
+
+
+def migrate(connection: sqlite3.Connection, clock: Clock, steps: Sequence[Migration] = MIGRATIONS) -> None:
+    """Apply what is missing of `steps`, each in one transaction together with its number.
+
+    Raises StoreError when the file was written by a newer program.
+    """
+    found = refuse_others(connection, steps)
     if found == len(steps):
         return
     # A migration that rebuilds a table drops the one that others refer to.

@@ -61,6 +61,10 @@ class SQLiteStore(SQLiteReports, SQLiteJournal):
             ) from error
         except OSError as error:
             raise StoreError(f"{path.parent}: the folder cannot be made ({error.strerror})") from error
+        if path.exists():
+            # Before anything is changed: what is not ours keeps even its journal mode.
+            with self._database.reading() as connection:
+                schema.refuse_others(connection)
         with self._guard, self._database.errors():
             schema.migrate(self._database.writer(), self._clock)
 
