@@ -30,10 +30,10 @@ from loader.settings import (
     ParameterRule,
     QualitySettings,
     ScoreWeights,
-    Settings,
     SourceSettings,
     StoreURL,
 )
+from loader.settingsmodel import Settings
 from loader.yamlsource import (
     Block,
     Items,

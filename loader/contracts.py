@@ -4,9 +4,19 @@ what may be retried, and what every error means."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from loader.journal import (
+    Alert,
+    Cutoffs,
+    Dispatch,
+    LimitEvent,
+    Mute,
+    Notice,
+    Request,
+    RequestState,
+)
 from loader.readings import (
     Batch,
     Counts,
@@ -34,13 +44,23 @@ Checker = Callable[[Sequence[Series], Readings], tuple[UInt8, UInt32]]
 Pure. The store calls it inside the transaction, again on every retry of the batch."""
 
 
+DIED = "the process ended before the run did"
+"""The `error` of a run that the next holder of the lease closed as `interrupted`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a source has used since it was built: requests sent, body bytes, slowest request."""
+    """What a source has used since it was built: requests sent, those of them that were answered
+    with an error or not at all, body bytes, slowest request.
+
+    `codes` counts the requests by how they were answered: the HTTP status as text, or `none`.
+    """
 
     requests: int = 0
     bytes: int = 0
     slowest_s: float = 0.0
+    errors: int = 0
+    codes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +168,7 @@ class Store(Protocol):
         """Become the one writer of `source`, or raise LeaseHeld at once.
 
         Runs of this source that never ended (their process died) are closed as `interrupted`,
-        with the sum of their batches.
+        with the sum of their batches and the error DIED.
         """
 
     def begin_run(self, lease: Lease, trigger: str, started: int) -> int:
@@ -156,7 +176,7 @@ class Store(Protocol):
 
     def finish_run(self, lease: Lease, report: RunReport) -> None:
         """Record how a run ended. The counts written are the sum of its batches, plus the
-        `requests` and `bytes` of `report.counts` (those that no batch carried)."""
+        `requests`, `errors` and `bytes` of `report.counts` (those that no batch carried)."""
 
     def record_skipped(self, source: str, trigger: str, at: int, outcome: Outcome, why: str) -> None:
         """Record a run that did not take place; needs no lease."""
@@ -174,8 +194,9 @@ class Store(Protocol):
 
         Same value: refetched, nothing written (NULL equals NULL). Other value: revised, the old
         one kept in `revision`. `batch.counts` comes with fetched, duplicate, quarantined, due,
-        observed, inconsistent, requests and bytes filled in; the rest is counted here. A second
-        call with the same (run_id, seq) changes nothing and answers `replayed`.
+        observed, inconsistent, requests, errors and bytes filled in; the rest is counted here. A
+        reading not after its partition's `expired_to` is counted `expired` and not written. A
+        second call with the same (run_id, seq) changes nothing and answers `replayed`.
         """
 
     def reset(self, lease: Lease, partition: str | None, watermark: int | None) -> int:
@@ -185,6 +206,21 @@ class Store(Protocol):
     def forget(self, lease: Lease) -> dict[str, int]:
         """Delete everything of the source, in bounded transactions, runs included; returns rows
         deleted by table. Killed midway it is finished by the next call."""
+
+    def prune(self, lease: Lease, cutoffs: Cutoffs) -> dict[str, int]:
+        """Delete what retention does not keep, of the lease's source, in bounded transactions;
+        returns rows deleted by table.
+
+        The first transaction that deletes readings raises every partition's `expired_to` to
+        `cutoffs.readings` and cuts coverage and holes there, so that nothing of it is fetched
+        again; killed midway it is finished by the next call. A month (or chunk) is dropped whole
+        where every reading in it has expired, whichever source it is of.
+        """
+
+    def put_limit_events(
+        self, lease: Lease, series_id: int, window: Window, events: Sequence[LimitEvent]
+    ) -> None:
+        """Replace the series' limit events that begin in `window`."""
 
     def drop_quarantined(self, lease: Lease, digests: Sequence[str]) -> int:
         """Delete quarantined records of the lease's source; returns how many."""
@@ -218,12 +254,18 @@ class Reports(Protocol):
     def quarantined(self, source: str | None, limit: int) -> list[Quarantined]:
         """Rejected records, the newest first; those already replayed included."""
 
+    def prunable(self, source: str, cutoffs: Cutoffs) -> dict[str, int]:
+        """How many rows `Store.prune` would delete, by table."""
+
+    def limit_events(self, source: str | None, since: int) -> list[LimitEvent]:
+        """Events that last, or ended after `since`, by series and time."""
+
     def facts(self) -> dict[str, str]:
         """What `loader check` shows: product and version, schema version, size, ..."""
 
 
 class Journal(Protocol):
-    """Small shared state that needs no lease: the request budget (and later alerts, requests).
+    """Small shared state that needs no lease: the request budget, and requests for work.
 
     Callable from any thread; each call is one short transaction.
     """
@@ -242,6 +284,94 @@ class Journal(Protocol):
 
     def block(self, key: str, until: int) -> None:
         """Grant nothing of `key` before `until`: the server said so."""
+
+    def queue(self, source: str, kind: str, arguments: Mapping[str, Any], by: str, at: int) -> int:
+        """Ask the holder of the source's lease for work; returns the request's id."""
+
+    def requests(self, source: str | None = None, *, final: bool = True, limit: int = 100) -> list[Request]:
+        """Requests, the oldest first: all of the newest `limit`, or only those not `final` yet."""
+
+    def request(self, number: int) -> Request | None:
+        """One request by its id."""
+
+    def note_request(
+        self,
+        number: int,
+        at: int,
+        *,
+        state: RequestState | None = None,
+        progress: str | None = None,
+        result: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Write what is not None. `running` sets `started` the first time, a final state sets
+        `finished`; a request in a final state does not change any more."""
+
+    def cancel_request(self, number: int, at: int) -> Request | None:
+        """Cancel it at once where it is queued, else ask its worker to end it."""
+
+
+class AlertBook(Protocol):
+    """Where alerts and the outbox are kept: in the store, or in a file while that is away.
+
+    Callable from any thread, without a lease; each call is one short transaction.
+    """
+
+    def alerts(self) -> list[Alert]:
+        """Everything that is not well, by key."""
+
+    def record(
+        self,
+        alerts: Sequence[Alert],
+        dispatches: Sequence[Dispatch] = (),
+        withdrawn: Sequence[str] = (),
+    ) -> None:
+        """In one transaction: put each alert in the place of its row (`ok` deletes the row), add
+        to the outbox, and take from it what waits there of the `withdrawn` notices."""
+
+    def claim(self, now: int, hold: int, limit: int = 50) -> list[Dispatch]:
+        """Dispatches that are due, the oldest first. Their next try moves to `now + hold` (a
+        duration), so that no other process sends them meanwhile."""
+
+    def settle(
+        self,
+        notice: str,
+        channel: str,
+        *,
+        delivered_at: int | None = None,
+        next_try: int | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Note how an attempt ended: delivered, to be tried again, or (neither) given up."""
+
+    def delivered(self, notices: Sequence[str]) -> set[str]:
+        """Which of these notices have reached somebody through any channel."""
+
+    def dispatches(self, limit: int) -> list[Dispatch]:
+        """The newest first."""
+
+    def mutes(self, now: int) -> list[Mute]:
+        """Those that still hold, by source."""
+
+    def mute(self, mute: Mute) -> None:
+        """Mute a source; replaces an earlier mute of it."""
+
+    def unmute(self, source: str) -> bool:
+        """End a mute; false where there was none."""
+
+
+class Notifier(Protocol):
+    """A way out for messages. One object a process; callable from one thread at a time."""
+
+    name: str
+
+    def send(self, notice: Notice) -> None:
+        """Deliver it, once, within the channel's own time limit.
+
+        Raises Undelivered when it may work later, Permanent when it never will (the address is
+        gone, the receiver refuses the message). May be called again with the same notice: the
+        receiver tells repetitions by its id.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@
     |- Retryable                may well succeed later: wait, or leave a hole
     |  |- SourceUnavailable     the whole source does not answer
     |  |- PageFailed            one page of one partition does not; it may be bisected
-    |  `- StoreUnavailable      the database is away, busy or full
+    |  |- StoreUnavailable      the database is away, busy or full
+    |  `- Undelivered           a message could not be delivered now
     |- Interrupted              the process was asked to stop while it waited
     `- Permanent                trying again as it is cannot help
        |- AccessDenied          the key is missing or refused
@@ -63,6 +64,14 @@ class PageFailed(Retryable):
 
 class StoreUnavailable(Retryable):
     """The database is away, busy or full; nothing of the batch was written."""
+
+
+class Undelivered(Retryable):
+    """A message could not be delivered now; `wait_s` is how long the receiver asks to wait."""
+
+    def __init__(self, message: str, *, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class Permanent(LoaderError):

@@ -104,42 +104,48 @@ class Pipeline:
     stop: threading.Event
     observer: Observer
 
-    def run(self, order: Order) -> RunReport:
+    def run(self, order: Order, lease: Lease | None = None) -> RunReport:
         """Do what `order` says; what went wrong is in the report.
 
-        Raises LeaseHeld where another loader works on this source (nothing was done, a skipped
-        run is recorded), AccessDenied and the like after the failed run was recorded.
+        With a `lease` of the caller's it runs under that one, and leaves it held. Raises LeaseHeld
+        where another loader works on this source (nothing was done, a skipped run is recorded),
+        AccessDenied and the like after the failed run was recorded.
         """
-        name = self.source.name
         started = self.clock()
         if order.dry_run:
             return self._dry_run(order, started)
+        if lease is not None:
+            return self._run(order, lease, started)
         lease = self._lease(order, started)
-        log = get_logger(source=name)
         try:
-            run_id = self._patiently(lambda: self.store.begin_run(lease, order.trigger, started))
-            log.debug("run.begin", run_id=run_id)
-            tally = Tally()
-            report = RunReport(run_id, name, order.trigger, started)
-            try:
-                report = self._work(order, lease, report, tally)
-            except StoreUnavailable as error:
-                # The run cannot be closed either; the next holder of the lease does that.
-                return replace(report, outcome=Outcome.FAILED, error=str(error), counts=tally.counts)
-            except Interrupted:
-                report = replace(report, outcome=Outcome.INTERRUPTED)
-            except LeaseLost:
-                raise
-            except SourceUnavailable as error:
-                report = replace(report, outcome=Outcome.FAILED, error=str(error))
-            except LoaderError as error:
-                self.finish(lease, replace(report, outcome=Outcome.FAILED, error=str(error)), tally)
-                raise
-            report = self.finish(lease, report, tally)
-            log.debug("run.end", run_id=run_id, outcome=report.outcome)
-            return report
+            return self._run(order, lease, started)
         finally:
             lease.release()
+
+    def _run(self, order: Order, lease: Lease, started: int) -> RunReport:
+        name = self.source.name
+        log = get_logger(source=name)
+        run_id = self._patiently(lambda: self.store.begin_run(lease, order.trigger, started))
+        log.debug("run.begin", run_id=run_id)
+        tally = Tally()
+        report = RunReport(run_id, name, order.trigger, started)
+        try:
+            report = self._work(order, lease, report, tally)
+        except StoreUnavailable as error:
+            # The run cannot be closed either; the next holder of the lease does that.
+            return replace(report, outcome=Outcome.FAILED, error=str(error), counts=tally.counts)
+        except Interrupted:
+            report = replace(report, outcome=Outcome.INTERRUPTED)
+        except LeaseLost:
+            raise
+        except SourceUnavailable as error:
+            report = replace(report, outcome=Outcome.FAILED, error=str(error))
+        except LoaderError as error:
+            self.finish(lease, replace(report, outcome=Outcome.FAILED, error=str(error)), tally)
+            raise
+        report = self.finish(lease, report, tally)
+        log.debug("run.end", run_id=run_id, outcome=report.outcome)
+        return report
 
     def _lease(self, order: Order, started: int) -> Lease:
         name = self.source.name
@@ -263,7 +269,12 @@ class Pipeline:
     def _used(self, tally: Tally) -> Counts:
         """Requests and bytes since the last batch."""
         used = self.source.usage()
-        since = Counts(requests=used.requests - tally.used.requests, bytes=used.bytes - tally.used.bytes)
+        before = tally.used
+        since = Counts(
+            requests=used.requests - before.requests,
+            errors=used.errors - before.errors,
+            bytes=used.bytes - before.bytes,
+        )
         tally.used = used
         return since
 

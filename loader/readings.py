@@ -312,7 +312,9 @@ class Counts:
     due          readings to be expected, by their series' cadence, in the windows read
     observed     of `due`: those that came with a value
     inconsistent records in another unit than configured
+    expired      readings older than what retention has deleted; not stored
     requests     requests sent to the source
+    errors       of `requests`: answered with an error, or not at all
     bytes        body bytes received
     """
 
@@ -330,7 +332,9 @@ class Counts:
     due: int = 0
     observed: int = 0
     inconsistent: int = 0
+    expired: int = 0
     requests: int = 0
+    errors: int = 0
     bytes: int = 0
 
     def __add__(self, other: Counts) -> Counts:

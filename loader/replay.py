@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loader.batches import MAX_READINGS, Gathering
+from loader.contracts import Lease
 from loader.errors import LeaseLost, LoaderError
 from loader.pipeline import Pipeline, Tally
 from loader.readings import Outcome, Quarantined, RunReport
 
 
-def replay(pipeline: Pipeline, records: Sequence[Quarantined]) -> RunReport:
-    """Decode each record again and commit those that have become readings.
+def replay(pipeline: Pipeline, records: Sequence[Quarantined], held: Lease | None = None) -> RunReport:
+    """Decode each record again and commit those that have become readings, under the lease that
+    the caller holds or else one of its own.
 
     Their rows in the quarantine then name the run. What still is no reading stays as it was.
     The ledger is not touched: a replay only adds. Raises LeaseHeld.
     """
     source, store = pipeline.source, pipeline.store
     started = pipeline.clock()
-    lease = store.acquire(source.name)
+    lease = store.acquire(source.name) if held is None else held
     try:
         run_id = store.begin_run(lease, "replay", started)
         report = RunReport(run_id, source.name, "replay", started)
@@ -49,4 +51,5 @@ def replay(pipeline: Pipeline, records: Sequence[Quarantined]) -> RunReport:
             raise
         return pipeline.finish(lease, report, tally)
     finally:
-        lease.release()
+        if held is None:
+            lease.release()

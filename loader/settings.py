@@ -13,23 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import core_schema
 
+from loader.alertsettings import AlertSettings, LimitSettings, SourceRules
 from loader.durations import MINUTE, Duration, Initial, micros
 from loader.readings import DAY, HOUR
+from loader.schedulesettings import DaemonSettings, Retention, Schedule
+from loader.settingsmodel import Settings
 
 if TYPE_CHECKING:
     from loader.quality.score import Weights
 
 STORE_SCHEMES = ("sqlite", "postgresql", "postgres")
 DEFAULT_STORE = "sqlite:///state/loader.db"
-
-
-class Settings(BaseModel):
-    """A block of the configuration: frozen, without unknown keys, without NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StoreURL:
@@ -153,11 +150,19 @@ class SourceSettings(Settings):
     lookback: Lookback = Field(default_factory=Lookback, description="how far back later runs read again")
     holes: Holes = Field(default_factory=Holes, description="how failed windows are tried again")
     concurrency: int = Field(4, ge=1, le=64, description="partitions read at the same time")
+    schedule: Schedule = Field(default_factory=Schedule, description="when the daemon loads it")
+    retention: Retention = Field(default_factory=Retention, description="how long rows are kept")
+    alerts: SourceRules = Field(default_factory=SourceRules, description="rules that differ for it")
 
     def unusable(self) -> str | None:
         """Why the source cannot run yet, in one line that says what to do; None when it can.
         Such a source is skipped with that line; it is no error."""
         return None
+
+    @property
+    def alive(self) -> bool:
+        """Whether new readings are to be expected; false for files that do not change."""
+        return True
 
     def request_limits(self) -> Mapping[int, int]:
         """Requests allowed (value) in so many seconds (key); empty where there is no limit."""
@@ -309,4 +314,9 @@ class Config(Settings):
     quality: QualitySettings = Field(
         default_factory=QualitySettings, description="which readings are believed"
     )
+    limits: dict[str, LimitSettings] = Field(
+        default_factory=dict, description="values that are true but alarming, by parameter"
+    )
+    alerts: AlertSettings = Field(default_factory=AlertSettings, description="who is told of trouble")
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="how the daemon behaves")
     log: LogSettings = Field(default_factory=LogSettings, description="what is logged")

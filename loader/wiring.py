@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from loader import config as configuration
 from loader.config import Config, SourceSettings
-from loader.contracts import Checker, Journal, Reports, Source, Store
+from loader.contracts import AlertBook, Checker, Journal, Reports, Source, Store
 from loader.errors import AccessDenied, ConfigError, UsageError
 from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
@@ -26,8 +26,8 @@ TYPES: dict[str, type[SourceSettings]] = {"openaq": OpenAQSettings, "simulator":
 """The settings of every kind of source, by the `type` that a source block names."""
 
 
-class Database(Store, Reports, Journal, Protocol):
-    """What both SQL stores are: store, reports and journal in one."""
+class Database(Store, Reports, Journal, AlertBook, Protocol):
+    """What both SQL stores are: store, reports, journal and alert book in one."""
 
 
 def now() -> int:
