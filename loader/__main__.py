@@ -21,6 +21,7 @@ from loader.errors import ConfigError, LeaseHeld, LoaderError, UsageError
 
 COMMANDS = {
     "run": "Load what is new, once.",
+    "daemon": "Load what is new on schedule, until told to stop.",
     "backfill": "Load a stretch of the past, as far as it is not there yet.",
     "plan": "Show what a run would read, without reading it.",
     "check": "Look at configuration, store, sources, clock and disk.",

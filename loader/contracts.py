@@ -360,6 +360,10 @@ class AlertBook(Protocol):
         """End a mute; false where there was none."""
 
 
+class Database(Store, Reports, Journal, AlertBook, Protocol):
+    """What a SQL store is: store, reports, journal and alert book in one."""
+
+
 class Notifier(Protocol):
     """A way out for messages. One object a process; callable from one thread at a time."""
 

@@ -105,7 +105,8 @@ class Pipeline:
     observer: Observer
 
     def run(self, order: Order, lease: Lease | None = None) -> RunReport:
-        """Do what `order` says; what went wrong is in the report.
+        """Do what `order` says; what went wrong is in the report. It is without `finished` where
+        the end of the run could not be recorded.
 
         With a `lease` of the caller's it runs under that one, and leaves it held. Raises LeaseHeld
         where another loader works on this source (nothing was done, a skipped run is recorded),
@@ -328,6 +329,7 @@ class Pipeline:
         except (StoreUnavailable, Interrupted) as error:
             # Every reading is where it belongs; the next holder of the lease closes the run.
             self.observer.warned(self.source.name, f"the end of the run could not be recorded: {error}")
+            return replace(report, finished=None)
         return report
 
     def _dry_run(self, order: Order, started: int) -> RunReport:

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from loader import config as configuration
 from loader.config import Config, SourceSettings
-from loader.contracts import AlertBook, Checker, Journal, Reports, Source, Store
+from loader.contracts import Checker, Database, Journal, Source
 from loader.errors import AccessDenied, ConfigError, UsageError
 from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
@@ -20,14 +20,17 @@ from loader.sources.openaq.settings import OpenAQSettings
 from loader.sources.simulator import SimulatorSettings
 
 if TYPE_CHECKING:
+    from loader.alerts.centre import Centre
+    from loader.alertsettings import Channel
+    from loader.contracts import Notifier
+    from loader.daemon import Plan
+    from loader.herald import DeadMan
+    from loader.schedulesettings import Schedule
     from loader.sources.openaq.api import Location
+    from loader.worker import Job
 
 TYPES: dict[str, type[SourceSettings]] = {"openaq": OpenAQSettings, "simulator": SimulatorSettings}
 """The settings of every kind of source, by the `type` that a source block names."""
-
-
-class Database(Store, Reports, Journal, AlertBook, Protocol):
-    """What both SQL stores are: store, reports, journal and alert book in one."""
 
 
 def now() -> int:
@@ -178,4 +181,107 @@ def build_pipeline(
         clock=now,
         stop=stop,
         observer=observer,
+    )
+
+
+def build_channels(config: Config) -> dict[str, tuple[Channel, Notifier]]:
+    """The ways out for alerts that are set up, by name."""
+    alerts = config.alerts
+    channels: dict[str, tuple[Channel, Notifier]] = {}
+    if alerts.slack.webhook_url is not None:
+        from loader.notifiers.slack import SlackNotifier
+
+        channels["slack"] = (alerts.slack, SlackNotifier(alerts.slack))
+    if alerts.email.host:
+        from loader.notifiers.email import EmailNotifier
+
+        channels["email"] = (alerts.email, EmailNotifier(alerts.email))
+    if alerts.webhook.url is not None:
+        from loader.notifiers.webhook import WebhookNotifier
+
+        channels["webhook"] = (alerts.webhook, WebhookNotifier(alerts.webhook))
+    if alerts.apprise.urls:
+        from loader.notifiers.apprise import AppriseNotifier
+
+        channels["apprise"] = (alerts.apprise, AppriseNotifier(alerts.apprise))
+    return channels
+
+
+def build_ping(config: Config) -> DeadMan | None:
+    """The dead man's switch, where one is set up."""
+    if config.alerts.ping.url is None:
+        return None
+    from loader.notifiers.ping import Ping
+
+    return Ping(config.alerts.ping)
+
+
+def build_centre(config: Config, spool: Path) -> Centre:
+    """What looks at the rules and delivers messages."""
+    from loader.alerts.centre import Centre, Watched
+
+    watched = {
+        name: Watched(
+            name=name,
+            rules=settings.alerts.over(config.alerts.rules),
+            timetable=settings.schedule.timetable,
+            lookback_min=settings.lookback.min,
+            lookback_max=settings.lookback.max,
+            alive=settings.alive,
+        )
+        for name, settings in config.sources.items()
+    }
+    return Centre(
+        watched=watched,
+        settings=config.alerts,
+        limits=config.limits,
+        channels=build_channels(config),
+        spool=spool,
+        disk=sqlite_file(config),
+        clock=now,
+    )
+
+
+def sqlite_file(config: Config) -> Path | None:
+    """Where the store is a file, that file."""
+    url = config.store.raw
+    return Path(url.removeprefix("sqlite:///")).absolute() if url.startswith("sqlite:///") else None
+
+
+def build_plan(config: Config, names: tuple[str, ...], schedule: Schedule | None, spool: Path) -> Plan:
+    """What the daemon is to do: the sources named (else every enabled one), each by its own
+    schedule or all by the one given here."""
+    from loader.daemon import Plan
+    from loader.herald import Audience
+    from loader.worker import Job
+
+    run, skipped = chosen(config, names)
+
+    def job(name: str) -> Job:
+        settings = config.sources[name]
+        when = settings.schedule if schedule is None else schedule
+        return Job(
+            name=name,
+            timetable=when.timetable,
+            jitter=when.jitter,
+            run_at_start=when.run_at_start,
+            address=config.store,
+            open_store=lambda: open_store(config),
+            pipeline=lambda store, stop, observer: build_pipeline(config, name, store, stop, observer),
+            cutoffs=settings.retention.cutoffs,
+        )
+
+    jobs = {name: job(name) for name in run}
+    return Plan(
+        jobs=jobs,
+        skipped=skipped,
+        audience=Audience(
+            centre=build_centre(config, spool),
+            ping=build_ping(config),
+            open_store=lambda: open_store(config),
+            next_run=lambda name: jobs[name].timetable.after(now()) if name in jobs else None,
+        ),
+        stop_grace=config.daemon.stop_grace,
+        scheduler_limit=config.daemon.watchdog.scheduler,
+        run_limit=config.daemon.watchdog.run,
     )

@@ -10,7 +10,7 @@ from loader.errors import ConfigError
 
 if TYPE_CHECKING:
     from loader.config import Config
-    from loader.wiring import Database
+    from loader.contracts import Database
 
 
 class Context:
@@ -46,6 +46,15 @@ class Context:
             except ConfigError as error:
                 raise ConfigError(f"{self.config_path}: {error}") from None
         return self._config
+
+    def reload(self) -> Config:
+        """The configuration, read again. Raises ConfigError and keeps the one before."""
+        before, self._config = self._config, None
+        try:
+            return self.config()
+        except ConfigError:
+            self._config = before
+            raise
 
     def store(self) -> Database:
         """The store, opened once and brought up to date."""

@@ -1,0 +1,187 @@
+"""Tells the outside what the workers did: metrics, the dead man's switch, alerts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from loader.alerts.centre import Centre
+from loader.contracts import DIED, Clock, Database, Lease, Usage
+from loader.errors import LoaderError, StoreUnavailable
+from loader.log import get_logger
+from loader.metrics import Metrics
+from loader.readings import Outcome, RunReport
+
+LOOK_S = 15.0
+"""How often the rules are looked at, and the outbox."""
+
+DELIVERY_S = 60.0
+"""How long one round of deliveries may take."""
+
+FAREWELL_S = 5.0
+"""What is left of the messages gets this long at the end; the rest waits in the outbox."""
+
+
+class DeadMan(Protocol):
+    """Somebody who notices when nothing is heard any more. Never raises."""
+
+    def started(self) -> None: ...
+    def succeeded(self) -> None: ...
+    def failed(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who is to be told, as the configuration has it."""
+
+    centre: Centre
+    ping: DeadMan | None
+    open_store: Callable[[], Database]
+    next_run: Callable[[str], int | None]
+
+
+class Herald:
+    """An `Aftermath` for the workers, and a thread that looks at the rules and delivers messages.
+
+    `leading` names the sources whose alerts are this process's business.
+    """
+
+    def __init__(
+        self, audience: Audience, metrics: Metrics, leading: Callable[[], list[str]], clock: Clock
+    ) -> None:
+        self._audience = audience
+        self._metrics = metrics
+        self._leading = leading
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._away: dict[str, str] = {}
+        self._poke = threading.Event()
+        self._stop = threading.Event()
+        self._store: Database | None = None
+        self._thread = threading.Thread(target=self._main, name="herald", daemon=True)
+        self.died: BaseException | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Deliver what goes out quickly, and end."""
+        self._stop.set()
+        self._poke.set()
+        self._thread.join(timeout)
+
+    def replace(self, audience: Audience) -> None:
+        """Go on with other settings."""
+        self._audience = audience
+        self._poke.set()
+
+    def away(self) -> Mapping[str, str]:
+        """Sources whose store does not answer, and why."""
+        with self._lock:
+            return dict(self._away)
+
+    # What the workers say
+
+    def began(self, source: str) -> None:  # noqa: ARG002 - one switch for all sources
+        if self._audience.ping is not None:
+            self._audience.ping.started()
+
+    def ran(self, report: RunReport, usage: Usage, store: Database, lease: Lease) -> None:
+        seconds = None if report.finished is None else (report.finished - report.started) / 1e6
+        self._metrics.ran(report, usage.codes, seconds or 0.0)
+        self._audience.centre.limits(store, lease, report.source)
+        self._measure(store, report.source)
+        self._poke.set()
+        if self._audience.ping is None:
+            return
+        if report.outcome is Outcome.FAILED:
+            self._audience.ping.failed(f"{report.source}: {report.error or 'failed'}")
+        elif report.outcome is not Outcome.INTERRUPTED:
+            self._audience.ping.succeeded()
+
+    def passed_over(self, report: RunReport) -> None:
+        self._metrics.ran(report, {}, 0.0)
+        self._poke.set()
+
+    def store_away(self, source: str, error: str) -> None:
+        with self._lock:
+            self._away[source] = error
+        self._poke.set()
+
+    def store_back(self, source: str) -> None:
+        with self._lock:
+            self._away.pop(source, None)
+        self._poke.set()
+
+    # The thread
+
+    def _main(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._round(DELIVERY_S)
+                self._poke.wait(LOOK_S)
+                self._poke.clear()
+            self._round(FAREWELL_S)
+        except BaseException as error:
+            self.died = error
+            get_logger().exception("herald.died")
+        finally:
+            self._close()
+
+    def _round(self, patience_s: float) -> None:
+        """Look at every rule, and send what is due."""
+        centre = self._audience.centre
+        store = None
+        try:
+            store = self._opened()
+            names = self._leading()
+            for name in names:
+                self._measure(store, name)
+            centre.store_back()
+            centre.look(store, names)
+        except StoreUnavailable as error:
+            self._close()
+            store = None
+            centre.store_away(str(error))
+        except LoaderError as error:
+            get_logger().error("alerts.look", reason=str(error))
+        centre.deliver(store, self._stop, patience_s)
+
+    def _opened(self) -> Database:
+        if self._store is None:
+            self._store = self._audience.open_store()
+        return self._store
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _measure(self, store: Database, source: str) -> None:
+        """The figures that are not events."""
+        runs = [r for r in store.runs(source, 100) if r.outcome is not None]
+        self._metrics.state(
+            source,
+            newest=max(
+                (s.last_time for s in store.series(source) if s.last_time is not None), default=None
+            ),
+            failures=_in_a_row(runs),
+            quality=next((r.quality for r in runs if r.quality is not None), None),
+            holes=sum(len(p.holes) for p in store.partitions(source)),
+            next_run=self._audience.next_run(source),
+            last_success=next((r.finished for r in runs if r.outcome is Outcome.OK), None),
+        )
+
+
+def _in_a_row(runs: list[RunReport]) -> int:
+    """Failures since the newest run that did not fail; runs that did not take place, and those
+    that were asked to stop, say nothing."""
+    count = 0
+    for run in runs:
+        if run.outcome is Outcome.FAILED or (run.outcome is Outcome.INTERRUPTED and run.error == DIED):
+            count += 1
+        elif run.outcome in (Outcome.OK, Outcome.PARTIAL):
+            break
+    return count
