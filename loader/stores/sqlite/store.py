@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loader import ledger
-from loader.contracts import Checker, Clock, Committed, Lease
+from loader.contracts import DIED, Checker, Clock, Committed, Lease
 from loader.errors import LeaseLost, StoreError
 from loader.readings import COUNT_NAMES, Batch, Counts, Hole, Outcome, Partition, RunReport, Window
 from loader.sqltext import storable
@@ -86,8 +86,7 @@ class SQLiteStore(SQLiteReports, SQLiteJournal):
             for (run,) in connection.execute(SQL["unfinished_runs"], (source,)).fetchall():
                 (seen,) = connection.execute(SQL["last_commit"], (run,)).fetchone()
                 _put_counts(connection, run, Counts())
-                why = "the process ended before the run did"
-                end = (seen or 0, Outcome.INTERRUPTED, 0, 0, None, None, why, run, source)
+                end = (seen or 0, Outcome.INTERRUPTED, 0, 0, None, None, DIED, run, source)
                 connection.execute(SQL["end_run"], end)
 
     def begin_run(self, lease: Lease, trigger: str, started: int) -> int:
@@ -206,5 +205,5 @@ class SQLiteStore(SQLiteReports, SQLiteJournal):
 def _put_counts(connection: sqlite3.Connection, run: int, own: Counts) -> None:
     """Write the sums of the run's batches, and the traffic that no batch carried."""
     total = Counts(*connection.execute(_SUM_BATCHES, (run,)).fetchone())
-    total += Counts(requests=own.requests, bytes=own.bytes)
+    total += Counts(requests=own.requests, errors=own.errors, bytes=own.bytes)
     connection.execute(_PUT_COUNTS, (*(getattr(total, name) for name in COUNT_NAMES), run))
