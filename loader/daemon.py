@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loader import __version__, heartbeat
 from loader.contracts import Clock
-from loader.errors import ConfigError, LoaderError
+from loader.errors import ConfigError, LoaderError, StoreError
 from loader.heartbeat import Beat
 from loader.herald import Audience, Herald
 from loader.log import get_logger
@@ -183,6 +183,10 @@ class Daemon:
                 return self._end(asked)
             if signal.SIGHUP in got:
                 self._reload()
+            refused = {w.refused for w in self._workers.values() if w.refused}
+            if refused:
+                self._end(asked)
+                raise StoreError("; ".join(sorted(refused)))
             dead = [n for n, w in self._workers.items() if w.died] + ["herald"] * bool(self._herald_died())
             if dead:
                 get_logger().error("ended by a bug", threads=", ".join(dead))

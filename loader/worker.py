@@ -11,7 +11,7 @@ from typing import Protocol
 
 from loader import requested
 from loader.contracts import Clock, Database, Lease, Usage
-from loader.errors import LeaseHeld, LeaseLost, LoaderError, StoreUnavailable
+from loader.errors import LeaseHeld, LeaseLost, LoaderError, StoreError, StoreUnavailable
 from loader.journal import Cutoffs
 from loader.log import get_logger
 from loader.pipeline import Observer, Order, Pipeline
@@ -24,7 +24,7 @@ STANDBY_S = 3.0
 POLL_S = 1.0
 """How often an idle leader looks for requests."""
 
-LONGEST_PAUSE_S = 30.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between two tries of a store that is away."""
 
 LATE = 300 * SECOND
@@ -83,6 +83,8 @@ class Worker:
     def __init__(self, job: Job, stop: threading.Event, aftermath: Aftermath, clock: Clock) -> None:
         self.state = "starting"
         self.trouble: str | None = None
+        self.refused: str | None = None
+        """Why the store cannot be used at all, where it never could."""
         self._job = job
         self._stop = stop
         self._aftermath = aftermath
@@ -97,6 +99,8 @@ class Worker:
         self._skipped: list[int] = []
         self._handled: int | None = None
         self._signs = _Signs(job.name)
+        self._pause_s = SHORTEST_PAUSE_S
+        self._answered = False
         self._thread = threading.Thread(target=self._main, name=f"worker {job.name}", daemon=True)
         self.died: BaseException | None = None
 
@@ -159,26 +163,24 @@ class Worker:
             get_logger(source=self._job.name).exception("worker.died")
 
     def _tend(self) -> None:
-        pause = 1.0
         while not self._stop.is_set() and not self._retired:
             self._leave.clear()
             try:
                 store = self._job.open_store()
                 try:
-                    pause = 1.0
-                    self._well()
                     self._stand_by(store)
                 finally:
                     store.close()
             except LoaderError as error:
                 self._ail(error)
-                self._wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+                self._rest()
 
     def _well(self) -> None:
+        """The store has answered."""
         if self.trouble is not None:
             get_logger(source=self._job.name).info("store.back")
-        self.trouble = None
+        self.trouble, self.refused, self._pause_s = None, None, SHORTEST_PAUSE_S
+        self._answered = True
         self._aftermath.store_back(self._job.name)
 
     def _ail(self, error: LoaderError) -> None:
@@ -190,11 +192,20 @@ class Worker:
         if self.trouble is None or not isinstance(error, StoreUnavailable):
             log.error("store.trouble", reason=str(error))
         self.trouble = str(error)
+        if isinstance(error, StoreError) and not self._answered:
+            self.refused = str(error)
         self._aftermath.store_away(self._job.name, str(error))
 
     def _wait(self, seconds: float) -> None:
         self._wake.wait(seconds)
         self._wake.clear()
+
+    def _rest(self) -> None:
+        """Before the store is tried again; being due does not shorten it."""
+        until = time.monotonic() + self._pause_s
+        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+        while not self._over() and (left := until - time.monotonic()) > 0:
+            self._wait(left)
 
     def _stand_by(self, store: Database) -> None:
         """Try for the lease until there is reason to leave this store."""
@@ -206,6 +217,7 @@ class Worker:
                 if self.state != "standing by":
                     log.info("standing by", reason=str(held))
                 self.state = "standing by"
+                self._well()
                 self._due = None
                 self._wait(STANDBY_S)
                 continue
@@ -220,6 +232,7 @@ class Worker:
     def _lead(self, store: Database, lease: Lease) -> None:
         """Run when due, work requests in between, until there is reason to let go of the lease."""
         first = self._first(store)
+        self._well()
         with self._lock:
             self._due = first or self._due
         while not self._over():
@@ -282,6 +295,7 @@ class Worker:
                 if any(gone.values()):
                     log.info("pruned", **gone)
             self._aftermath.ran(report, pipeline.source.usage(), store, lease)
+        self._well()
         return True
 
     def _request(self, store: Database, lease: Lease) -> bool:
