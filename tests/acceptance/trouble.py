@@ -24,6 +24,15 @@ VARIABLES = (
     "OPENAQ_API_KEY",
     "DATABASE_URL",
     "LOADER_CONFIG",
+    "LOADER_LISTEN",
+    "LOADER_HEARTBEAT",
+    "LOADER_SPOOL",
+    "LOADER_AWAIT_CONFIG",
+    "LOADER_METRICS_FILE",
+    "SLACK_WEBHOOK_URL",
+    "SMTP_HOST",
+    "ALERT_WEBHOOK_URL",
+    "HEALTHCHECK_URL",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -134,6 +143,11 @@ class Desk:
         """One SELECT on the folder's SQLite file, behind the store's back."""
         with closing(sqlite3.connect(self.folder / "loader.db")) as db:
             return db.execute(sql).fetchall()
+
+    def execute(self, sql: str) -> None:
+        """Change the folder's SQLite file, behind the store's back."""
+        with closing(sqlite3.connect(self.folder / "loader.db")) as db, db:
+            db.execute(sql)
 
     def check_sums(self) -> None:
         assert self.rows("SELECT sum(new) FROM run") == self.rows("SELECT count(*) FROM reading")
