@@ -264,6 +264,8 @@ class Daemon:
         for name, worker in list(self._workers.items()):
             if worker.trouble is not None:
                 reasons.append(f"{name}: {worker.trouble}")
+        if not reasons and self._herald is not None and self._herald.trouble is not None:
+            reasons.append(self._herald.trouble)
         return reasons
 
     def _signs(self) -> Mapping[str, tuple[Callable[[], float | None], float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,11 +55,11 @@ class Herald:
         self._metrics = metrics
         self._leading = leading
         self._clock = clock
-        self._lock = threading.Lock()
-        self._away: dict[str, str] = {}
         self._poke = threading.Event()
         self._stop = threading.Event()
         self._store: Database | None = None
+        self.trouble: str | None = None
+        """Why the store could not be asked the last time."""
         self._thread = threading.Thread(target=self._main, name="herald", daemon=True)
         self.died: BaseException | None = None
 
@@ -76,11 +76,6 @@ class Herald:
         """Go on with other settings."""
         self._audience = audience
         self._poke.set()
-
-    def away(self) -> Mapping[str, str]:
-        """Sources whose store does not answer, and why."""
-        with self._lock:
-            return dict(self._away)
 
     # What the workers say
 
@@ -105,14 +100,7 @@ class Herald:
         self._metrics.ran(report, {}, 0.0)
         self._poke.set()
 
-    def store_away(self, source: str, error: str) -> None:
-        with self._lock:
-            self._away[source] = error
-        self._poke.set()
-
-    def store_back(self, source: str) -> None:
-        with self._lock:
-            self._away.pop(source, None)
+    def store_changed(self) -> None:
         self._poke.set()
 
     # The thread
@@ -141,11 +129,14 @@ class Herald:
                 self._measure(store, name)
             centre.store_back()
             centre.look(store, names)
+            self.trouble = None
         except StoreUnavailable as error:
             self._close()
             store = None
+            self.trouble = str(error)
             centre.store_away(str(error))
         except LoaderError as error:
+            self.trouble = str(error)
             get_logger().error("alerts.look", reason=str(error))
         centre.deliver(store, self._stop, patience_s)
 

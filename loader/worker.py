@@ -66,11 +66,8 @@ class Aftermath(Protocol):
     def passed_over(self, report: RunReport) -> None:
         """A run did not take place: skipped or missed."""
 
-    def store_away(self, source: str, error: str) -> None:
-        """The store does not answer."""
-
-    def store_back(self, source: str) -> None:
-        """It does."""
+    def store_changed(self) -> None:
+        """The store stopped answering, or answers again."""
 
 
 class Worker:
@@ -179,9 +176,9 @@ class Worker:
         """The store has answered."""
         if self.trouble is not None:
             get_logger(source=self._job.name).info("store.back")
+            self._aftermath.store_changed()
         self.trouble, self.refused, self._pause_s = None, None, SHORTEST_PAUSE_S
         self._answered = True
-        self._aftermath.store_back(self._job.name)
 
     def _ail(self, error: LoaderError) -> None:
         self.state = "in trouble"
@@ -194,7 +191,7 @@ class Worker:
         self.trouble = str(error)
         if isinstance(error, StoreError) and not self._answered:
             self.refused = str(error)
-        self._aftermath.store_away(self._job.name, str(error))
+        self._aftermath.store_changed()
 
     def _wait(self, seconds: float) -> None:
         self._wake.wait(seconds)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 
 from loader.contracts import DIED
@@ -32,15 +30,9 @@ class Books:
     """Asks the store behind the loader's back."""
 
     def __init__(self, desk: Desk, url: str | None) -> None:
-        self._desk = desk
-        self._url = url
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        if self._url is None:
-            return self._desk.rows(sql)
-        with closing(psycopg2.connect(self._url)) as connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            return list(cursor.fetchall())
+        self.rows: Callable[[str], list[tuple[Any, ...]]] = (
+            desk.rows if url is None else lambda sql: postgres.rows(url, sql)
+        )
 
     def check_sums(self) -> None:
         assert self.rows("SELECT sum(new) FROM run WHERE finished IS NOT NULL") == self.rows(
@@ -126,7 +118,7 @@ def test_the_server_goes_away_and_comes_back(tmp_path: Path) -> None:
     """It says so, is not ready meanwhile, and goes on by itself without losing anything."""
     if missing := postgres.missing():
         pytest.skip(missing)
-    with postgres.own(postgres.majors()[0]) as server:
+    with postgres.own_server(postgres.majors()[0]) as server:
         url = server.create()
         with desk(tmp_path, CONFIG.format(store=url)) as made:
             one = daemon(made)
