@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, create_model, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import WithJsonSchema
 
 from loader.durations import MINUTE, Duration
@@ -53,27 +62,44 @@ class _Rule(Settings):
     @model_validator(mode="before")
     @classmethod
     def _number_alone(cls, value: Any) -> Any:
-        return value if isinstance(value, dict | cls) else {"at": value}
+        return value if value is None or isinstance(value, dict | list | cls) else {"at": value}
+
+    def over(self, usual: Self) -> Self:
+        """This rule, with `usual`'s in place of what it does not name."""
+        return usual.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        own: dict[str, Any] = handler(schema)
+        block = handler.resolve_ref_schema(own)
+        number = {k: v for k, v in block["properties"]["at"].items() if k not in ("default", "description")}
+        whole = dict(block)
+        block.clear()
+        block["anyOf"] = [whole, number]
+        return own
+
+
+# The defaults of `at` never count: `Rules` and `SourceRules` take only what was given.
 
 
 class CountRule(_Rule):
-    at: int = Field(ge=1, le=1000, description="the number that breaks the rule")
+    at: int = Field(1, ge=1, le=1000, description="the number that breaks the rule")
 
 
 class ScoreRule(_Rule):
-    at: float = Field(ge=0, le=100, description="the score below which the rule is broken")
+    at: float = Field(0, ge=0, le=100, description="the score below which the rule is broken")
 
 
 class ShareRule(_Rule):
-    at: float = Field(ge=0, le=1, description="the share, 0 to 1, that breaks the rule")
+    at: float = Field(1, ge=0, le=1, description="the share, 0 to 1, that breaks the rule")
 
 
 class TimeRule(_Rule):
-    at: Annotated[Duration, Field(gt=0)] = Field(description="the time that breaks the rule")
+    at: Annotated[Duration, Field(gt=0)] = Field(MINUTE, description="the time that breaks the rule")
 
 
 class SizeRule(_Rule):
-    at: Annotated[Size, Field(gt=0)] = Field(description="the size that breaks the rule")
+    at: Annotated[Size, Field(gt=0)] = Field(1 << 30, description="the size that breaks the rule")
 
 
 class FreshnessRule(_Rule):
@@ -106,6 +132,12 @@ class Rules(Settings):
         TimeRule(at=MINUTE, severity=Severity.CRITICAL), description="the store has been away so long"
     )
 
+    @field_validator("*")
+    @classmethod
+    def _over_defaults(cls, rule: _Rule, info: ValidationInfo) -> _Rule:
+        usual: _Rule = cls.model_fields[str(info.field_name)].default
+        return rule.over(usual)
+
 
 class SourceRules(Settings):
     """What one source has otherwise than `alerts.rules`; what is not named stays."""
@@ -119,14 +151,12 @@ class SourceRules(Settings):
     missed: CountRule | None = Field(None, description="as alerts.rules.missed")
 
     def over(self, rules: Rules) -> Rules:
-        """The rules that hold for the source. A rule given here keeps the severity that it does
-        not name."""
+        """The rules that hold for the source."""
         changed = {}
         for name in type(self).model_fields:
             own = getattr(self, name)
             if own is not None:
-                usual = getattr(rules, name)
-                changed[name] = usual.model_copy(update={k: getattr(own, k) for k in own.model_fields_set})
+                changed[name] = own.over(getattr(rules, name))
         return rules.model_copy(update=changed)
 
 

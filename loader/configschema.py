@@ -50,6 +50,8 @@ def schema(types: Mapping[str, type[SourceSettings]]) -> dict[str, Any]:
     _tidy(config)
     _tidy(definitions)
     sources = config["properties"]["sources"]
+    sources.pop("anyOf")
+    sources["type"] = "object"
     sources["additionalProperties"] = {
         "type": "object",
         "properties": {"type": {"enum": list(types), "description": KIND}},
@@ -86,6 +88,9 @@ def _tidy(node: Any) -> None:
     if "$ref" in node and "description" in node:
         # A block below which everything is commented out.
         node["anyOf"] = [{"$ref": node.pop("$ref")}, {"type": "null"}]
+    if "additionalProperties" in node and "description" in node and "properties" not in node:
+        own = {k: node.pop(k) for k in ("type", "additionalProperties")}
+        node["anyOf"] = [own, {"type": "null"}]
     bound = node.get("type") in ("integer", "number", "boolean") or "pattern" in node or "enum" in node
     if bound and "anyOf" not in node:
         own = {k: node.pop(k) for k in list(node) if k not in ("description", "default")}

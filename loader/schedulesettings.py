@@ -16,8 +16,8 @@ from loader.settingsmodel import Settings
 class Schedule(Settings):
     """When a source is loaded. `every` counts from the epoch, so that replicas and restarts agree."""
 
-    every: Annotated[Duration, Field(ge=SECOND)] | None = Field(
-        None, description="at whole multiples of this, UTC; 2h where cron is not given either"
+    every: Annotated[Duration, Field(ge=SECOND)] = Field(
+        2 * HOUR, description="at whole multiples of this, UTC; not with cron"
     )
     cron: str | None = Field(None, description="minute hour day month weekday, or @hourly, @daily, ...")
     timezone: str = Field("UTC", description="the IANA zone that cron is meant in")
@@ -39,7 +39,7 @@ class Schedule(Settings):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if self.every is not None and self.cron is not None:
+        if self.cron is not None and "every" in self.model_fields_set:
             raise ValueError("has both every and cron; keep one of them")
         if self.cron is not None:
             Cron.parse(self.cron, self.timezone)
@@ -50,7 +50,7 @@ class Schedule(Settings):
         """When it is due."""
         if self.cron is not None:
             return Cron.parse(self.cron, self.timezone)
-        return Every(2 * HOUR if self.every is None else self.every)
+        return Every(self.every)
 
 
 class Retention(Settings):

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from loader import config
+from loader.alertsettings import Channel, LimitSettings
 from loader.durations import format_duration
 from loader.modeltree import annotation_at, models
 from loader.settings import PARAMETERS
@@ -32,6 +33,11 @@ def own_fields(model: type[BaseModel]) -> list[str]:
     return [name for name in model.model_fields if name not in config.SourceSettings.model_fields]
 
 
+def is_rule(annotation: Any) -> bool:
+    """Whether it is a rule of the alerts, which may be written as its number alone."""
+    return any("at" in one.model_fields for one in models(annotation))
+
+
 def default_of(model: type[BaseModel], name: str) -> str:
     """A field's default as a person writes it, from the schema that editors show."""
     holder: dict[str, Any] = SCHEMA if model is config.Config else SCHEMA["$defs"].get(model.__name__, {})
@@ -40,8 +46,10 @@ def default_of(model: type[BaseModel], name: str) -> str:
     if model.model_fields[name].is_required():
         return "required"
     default = holder["properties"][name].get("default")
-    if default in (None, []) and not isinstance(default, bool):
+    if default in (None, [], "") and not isinstance(default, bool):
         return "none"
+    if is_rule(model.model_fields[name].annotation):
+        return f"`{default['at']}`, {default['severity']}"
     return f"`{json.dumps(default, ensure_ascii=False)}`".replace('"', "")
 
 
@@ -50,7 +58,7 @@ def rows(model: type[BaseModel], names: list[str], prefix: str = "") -> Iterator
     for name in names:
         field = model.model_fields[name]
         path = f"{prefix}{name}"
-        inner = models(field.annotation)
+        inner = [] if is_rule(field.annotation) else models(field.annotation)
         several = models(annotation_at(field.annotation, "any"))
         if several and not inner:
             path, inner = f"{path}.NAME", several
@@ -109,18 +117,32 @@ def keys_in_manual(text: str) -> set[tuple[str, ...]]:
 
 
 def keys_in_models() -> set[tuple[str, ...]]:
-    """Paths of the models' leaves, with the manual's own names for sources and parameters."""
+    """Paths of the models' leaves, with the manual's own names for sources and parameters. What
+    every channel has is shown with the first of them; cron stands in a remark, for it excludes
+    every; a source's rules are those of the alerts."""
     found: set[tuple[str, ...]] = {("store",)}
+    shown_once = set(Channel.model_fields)
     names = {block["type"]: name for name, block in yaml.safe_load(MANUAL)["sources"].items()}
     for kind, model in TYPES.items():
-        found |= {("sources", names[kind], *path) for path in leaves(model)}
+        found |= {
+            ("sources", names[kind], *path)
+            for path in leaves(model)
+            if path[0] != "alerts" and path != ("schedule", "cron")
+        }
+        found.add(("sources", names[kind], "alerts"))
+    found |= {
+        ("alerts", *path)
+        for path in leaves(config.Config.model_fields["alerts"].annotation)
+        if path[0] == "slack" or path[-1] not in shown_once
+    }
+    found |= {("daemon", *path) for path in leaves(config.Config.model_fields["daemon"].annotation)}
     found |= {("quality", *path) for path in leaves(config.QualitySettings) if path[0] != "parameters"}
     return found | {("log", *path) for path in leaves(config.LogSettings)}
 
 
-def leaves(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def leaves(model: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
-        inner = models(field.annotation)
+        inner = [] if is_rule(field.annotation) else models(field.annotation)
         if not inner:
             yield (*prefix, name)
         for one in inner:
@@ -137,6 +159,12 @@ def test_the_manual_shows_every_key_of_a_parameter() -> None:
     everything = yaml.safe_load(COMMENTED_KEY.sub(r"\1", MANUAL))["quality"]["parameters"]
     shown = {key for rule in everything.values() for key in rule}
     assert shown == set(config.ParameterRule.model_fields)
+
+
+def test_the_manual_shows_every_key_of_a_limit() -> None:
+    """Every key that a parameter's limit may have occurs among the examples of config.yaml."""
+    everything = yaml.safe_load(COMMENTED_KEY.sub(r"\1", MANUAL))["limits"]
+    assert {key for limit in everything.values() for key in limit} == set(LimitSettings.model_fields)
 
 
 def test_the_manual_loads_with_every_key_live(tmp_path: Path) -> None:
@@ -173,6 +201,7 @@ sources:
     lookback: {min: 2h, max: 3d, sweep: 6h}
     concurrency: 4
     limits: {per_minute: 60, per_hour: 2000}
+    schedule: {every: 2h}
   demo:
     type: simulator
     kind: air
@@ -181,6 +210,16 @@ sources:
 quality:
   parameters:
     pm25: {range: [0, 1000]}
+limits:
+alerts:
+  repeat: 4h
+  rules: {failures: 3, quality_below: 90}
+  slack: {webhook_url: "${SLACK_WEBHOOK_URL}"}
+  email:
+    {host: "${SMTP_HOST}", port: 587, user: "${SMTP_USER}", password: "${SMTP_PASSWORD}", from: "", to: []}
+  webhook: {url: "${ALERT_WEBHOOK_URL}", secret: "${ALERT_WEBHOOK_SECRET}"}
+  ping: {url: "${HEALTHCHECK_URL}"}
+daemon:
 log:
   level: info
 """
