@@ -56,6 +56,7 @@ class Herald:
         self._leading = leading
         self._clock = clock
         self._poke = threading.Event()
+        self._measured: set[str] = set()
         self._stop = threading.Event()
         self._store: Database | None = None
         self.trouble: str | None = None
@@ -126,7 +127,8 @@ class Herald:
             store = self._opened()
             names = self._leading()
             for name in names:
-                self._measure(store, name)
+                if name not in self._measured:
+                    self._measure(store, name)
             centre.store_back()
             centre.look(store, names)
             self.trouble = None
@@ -151,7 +153,8 @@ class Herald:
             self._store = None
 
     def _measure(self, store: Database, source: str) -> None:
-        """The figures that are not events."""
+        """The figures that are not events; they change with a run, and with who leads."""
+        self._measured.add(source)
         runs = [r for r in store.runs(source, 100) if r.outcome is not None]
         self._metrics.state(
             source,
