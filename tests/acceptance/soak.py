@@ -19,7 +19,6 @@ from pathlib import Path
 from statistics import median
 
 from tests import postgres
-from tests.acceptance.campaign_loader import ROOT
 from tests.acceptance.daemons import free_port
 from tests.acceptance.trouble import desk
 
