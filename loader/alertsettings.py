@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from email.utils import parseaddr
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -160,6 +163,25 @@ class SourceRules(Settings):
         return rules.model_copy(update=changed)
 
 
+def _check_address(value: SecretStr | None) -> SecretStr | None:
+    """An http(s) address, None where it is empty. What is wrong is said without repeating it: whoever
+    has such an address can write to the channel."""
+    text = value.get_secret_value().strip() if value is not None else ""
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    if not good or not text.isprintable() or " " in text:
+        raise ValueError("is no address; it must begin with https:// and name a server")
+    return SecretStr(text)
+
+
+Address = Annotated[SecretStr | None, AfterValidator(_check_address)]
+
+
 class Channel(Settings):
     """What every channel has: whom it tells of what."""
 
@@ -176,7 +198,7 @@ class Channel(Settings):
 
 
 class SlackSettings(Channel):
-    webhook_url: SecretStr | None = Field(None, description="an incoming webhook's address")
+    webhook_url: Address = Field(None, description="an incoming webhook's address")
 
 
 if TYPE_CHECKING:
@@ -202,35 +224,67 @@ class EmailSettings(_From):
     def sender(self) -> str:
         return str(getattr(self, "from")) or self.user or ""
 
+    @field_validator("host")
+    @classmethod
+    def _host_alone(cls, host: str | None) -> str | None:
+        if host and not re.fullmatch(r"[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:]+\]?", host.strip()):
+            raise ValueError("must be the server's name alone; the port stands in `port`")
+        return host and host.strip()
+
+    @field_validator("to", "from", check_fields=False)
+    @classmethod
+    def _deliverable(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for one in value if isinstance(value, tuple) else filter(None, [value]):
+            if "@" not in parseaddr(one)[1] or not one.isprintable():
+                raise ValueError(f"{one!r} is no mail address; write one such as ada@example.org")
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.host and not self.to:
             raise ValueError("has a host but nobody in `to`; name at least one address")
-        if self.host and not self.sender:
+        if self.host and "@" not in self.sender:
             raise ValueError("has a host but no sender; name an address in `from`")
         return self
 
 
+_ONE_OR_SEVERAL = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
 class WebhookSettings(Channel):
-    url: SecretStr | None = Field(None, description="where it is posted")
-    secret: SecretStr | tuple[SecretStr, ...] | None = Field(
-        None, description="signs what is posted; two while one replaces the other, the new one first"
+    url: Address = Field(None, description="where it is posted")
+    secret: Annotated[tuple[SecretStr, ...], WithJsonSchema(_ONE_OR_SEVERAL)] = Field(
+        (), description="signs what is posted; two while one replaces the other, the new one first"
     )
+
+    @field_validator("secret", mode="before")
+    @classmethod
+    def _one_alone(cls, value: Any) -> Any:
+        return () if value is None else (value,) if isinstance(value, str | SecretStr) else value
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        given = self.secret if isinstance(self.secret, tuple) else (self.secret,)
-        return tuple(one.get_secret_value() for one in given if one is not None and one.get_secret_value())
+        return tuple(text for one in self.secret if (text := one.get_secret_value()))
 
 
 class PingSettings(Settings):
-    url: SecretStr | None = Field(
+    url: Address = Field(
         None, description="asked at the start and the end of every run: URL/start, URL, URL/fail"
     )
 
 
 class AppriseSettings(Channel):
     urls: tuple[SecretStr, ...] = Field((), description="any service that apprise knows; needs the extra")
+
+    @field_validator("urls")
+    @classmethod
+    def _legible(cls, urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for number, url in enumerate(urls, 1):
+            if "://" not in url.get_secret_value():
+                raise ValueError(
+                    f"has no address as number {number}; write one such as mailto://... or tgram://..."
+                )
+        return urls
 
 
 class AlertSettings(Settings):
@@ -283,6 +337,8 @@ class LimitSettings(LimitLevels):
         if self.persistence[0] > self.persistence[1]:
             raise ValueError("persistence asks for more readings than it looks at; write [n, m], n <= m")
         both: list[LimitLevels] = [self, *self.sources.values(), *self.stations.values()]
+        if not any(one.levels for one in both):
+            raise ValueError("names no limit; give it a warning or a critical one")
         for one in both:
             if one.warning is None or one.critical is None or one.warning == one.critical:
                 continue

@@ -160,7 +160,9 @@ class _Reading:
             value = constant(node, path, self.problems)
             if isinstance(value, bool) and model is not None and bool not in choices(model):
                 # Python takes True for the number 1; nobody who writes `tries: true` means that.
-                self.problems.add(node.mark, path, f"must not be {node.text}; no switch stands here")
+                switch = any("enabled" in one.model_fields for one in models(model))
+                instead = f"write {{enabled: {node.text}}}" if switch else "no switch stands here"
+                self.problems.add(node.mark, path, f"must not be {node.text}; {instead}")
             return value
         try:
             filled = self.variables.fill(node.text, secret=is_secret(model))
@@ -205,7 +207,24 @@ class _Reading:
         elif isinstance(sources, dict):
             data = data | {"sources": {name: self._source(name, block) for name, block in sources.items()}}
         result = self._model(Config, data, ())
-        return result if isinstance(result, Config) else None
+        if not isinstance(result, Config):
+            return None
+        self._named_sources(result)
+        return result
+
+    def _named_sources(self, config: Config) -> None:
+        """Wherever a source is named, it must be one of the configuration's."""
+        for channel in type(config.alerts).model_fields:
+            named = getattr(getattr(config.alerts, channel), "sources", ())
+            for i, name in enumerate(named):
+                if name not in config.sources:
+                    path: YamlPath = ("alerts", channel, "sources", i)
+                    self.problems.add(self.marks[path], path, unknown(name, config.sources, "source"))
+        for parameter, limit in config.limits.items():
+            for name in limit.sources:
+                if name not in config.sources:
+                    path = ("limits", parameter, "sources", name)
+                    self.problems.add(self.keys[path], path, unknown(name, config.sources, "source"))
 
     def _source(self, name: str, block: Any) -> SourceSettings:
         path = ("sources", name)

@@ -45,8 +45,16 @@ def annotation_at(annotation: Any, step: str | int) -> Any:
 
 
 def is_secret(annotation: Any) -> bool:
-    """Whether a value of this type must never be shown."""
-    return any(one in (SecretStr, StoreURL) for one in choices(annotation))
+    """Whether a value of this type must never be shown: a secret, a list of them, or a block that
+    has one, in whose place somebody may have written it."""
+    for one in choices(annotation):
+        if one in (SecretStr, StoreURL) or (
+            get_origin(one) is tuple and any(map(is_secret, get_args(one)))
+        ):
+            return True
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return any(is_secret(field.annotation) for field in one.model_fields.values())
+    return False
 
 
 def secrets(value: Any) -> Iterator[str]:
