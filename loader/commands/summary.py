@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from loader.commands.output import Column, clean, document, iso, line, note, table
+from loader.commands.output import Column, clean, document, iso, line, note, number, plural, table
 from loader.commands.progress import duration
-from loader.readings import RunReport
+from loader.readings import Hole, Outcome, Quarantined, RunReport
+
+if TYPE_CHECKING:
+    from loader.contracts import Reports
 
 SHOWN = ("new", "revised", "late", "missing", "suspect", "failed", "quarantined", "vanished", "requests")
 """The counts that a summary shows; `--json` has all of them."""
+
+LISTED = 10
+"""Holes of one source, and rules of quarantined records, that a Markdown summary lists."""
+
+LOOKED_AT = 1000
+"""Quarantined records that are read for a Markdown summary: each may be 64 kB."""
+
+TEXT = 300
+"""Characters of a text from outside in a Markdown summary: a job's page takes 1 MiB in all."""
+
+_MARKUP = re.compile(r"[\\`*_\[\]<>&|~#!$@:.]")
 
 
 def as_dict(report: RunReport) -> dict[str, object]:
@@ -48,14 +64,148 @@ def _cells(report: RunReport) -> list[str]:
     ]
 
 
-def markdown(reports: Sequence[RunReport]) -> str:
-    """The same as a Markdown table, for a job summary."""
-    heads = ["source", "outcome", *SHOWN, "score", "took"]
-    lines = ["## Sensor loader", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    lines += ["| " + " | ".join([r.source, *_cells(r)]) + " |" for r in reports]
-    lines += ["", *(f"- **{r.source}**: {_escaped(r.error)}" for r in reports if r.error)]
-    return "\n".join(lines).rstrip() + "\n"
+def markdown(reports: Sequence[RunReport], store: Reports | None = None, *, dry_run: bool = False) -> str:
+    """The same in Markdown, for a job's page: outcome and counts, the score and what it is made of,
+    holes, quarantined records by rule, and what to do next.
+
+    Without a store neither holes nor rules are known. Raises what reading the store raises.
+    """
+    outcomes = dict.fromkeys(str(r.outcome or "open") for r in reports)
+    parts = [f"## Sensor loader: {', '.join(outcomes) or 'nothing could run'}"]
+    if dry_run:
+        parts.append("A dry run: nothing was written.")
+    if reports:
+        parts.append(_grid(["source", "outcome", *SHOWN, "score", "took"], _counted(reports)))
+        parts += [f"- **{_plain(r.source)}**: {_plain(r.error)}" for r in reports if r.error]
+        parts += ["### Score", _grid(_SCORE_HEADS, map(_scored, reports))]
+    steps: list[str] = []
+    for report in reports:
+        holes = [] if store is None else _holes(store, report.source)
+        rejected = [] if store is None or dry_run else _rejected(store, report)
+        parts += _holes_part(report.source, holes) + _rejected_part(report, rejected)
+        steps += _next_steps(report, [hole for _, hole in holes])
+    if not reports:
+        steps = ["`loader check` says why."]
+    parts += ["### Next", "\n".join(f"- {step}" for step in steps or ["Nothing to do."])]
+    return "\n\n".join(parts) + "\n\n"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
+_SCORE_HEADS = ["source", "score", "completeness", "validity", "timeliness", "uniqueness", "consistency"]
+
+
+def _counted(reports: Sequence[RunReport]) -> Iterator[list[str]]:
+    for report in reports:
+        yield [_plain(report.source), *_cells(report)]
+
+
+def _scored(report: RunReport) -> list[str]:
+    """Each component as a share, with the counts that it is made of."""
+    from loader.quality.score import components
+
+    counts, shares = report.counts, components(report.counts)
+    said = (
+        (shares.completeness, f"{counts.observed:,} of {counts.due:,} due"),
+        (shares.validity, f"{counts.suspect + counts.failed:,} flagged"),
+        (shares.timeliness, f"{counts.late:,} late"),
+        (shares.uniqueness, f"{counts.duplicate:,} repeated"),
+        (shares.consistency, f"{counts.inconsistent:,} in another unit"),
+    )
+    score = "-" if report.quality is None else f"{report.quality:.1f}"
+    cells = ["-" if share is None else f"{100 * share:.1f} % ({why})" for share, why in said]
+    return [_plain(report.source), score, *cells]
+
+
+def _holes(store: Reports, source: str) -> list[tuple[str, Hole]]:
+    """(partition, hole), the newest first."""
+    found = [(state.name, hole) for state in store.partitions(source) for hole in state.holes]
+    return sorted(found, key=lambda one: one[1].window.end, reverse=True)
+
+
+def _holes_part(source: str, holes: Sequence[tuple[str, Hole]]) -> list[str]:
+    if not holes:
+        return []
+    rows = [
+        [
+            _plain(partition),
+            iso(hole.window.start),
+            iso(hole.window.end),
+            _plain(hole.cause),
+            number(hole.tries),
+            "given up" if hole.next_try is None else iso(hole.next_try),
+        ]
+        for partition, hole in holes[:LISTED]
+    ]
+    return [
+        f"### {_plain(source)}: {plural(len(holes), 'hole')}",
+        _grid(["partition", "from", "to", "cause", "tries", "next try"], rows),
+        *_more(len(holes), f"loader gaps --source {source}"),
+    ]
+
+
+def _rejected(store: Reports, report: RunReport) -> list[Quarantined]:
+    """What the run quarantined, the newest first; at most LOOKED_AT records."""
+    if not report.counts.quarantined:
+        return []
+    return [q for q in store.quarantined(report.source, LOOKED_AT) if q.last_seen >= report.started]
+
+
+def _rejected_part(report: RunReport, rejected: Sequence[Quarantined]) -> list[str]:
+    if not rejected:
+        return []
+    rules: dict[str, list[Quarantined]] = {}
+    for record in rejected:
+        rules.setdefault(record.rule, []).append(record)
+    largest = sorted(rules.items(), key=lambda one: -len(one[1]))
+    rows = [[_plain(rule), number(len(of)), _plain(of[0].reason)] for rule, of in largest[:LISTED]]
+    newest = f" (of the newest {LOOKED_AT:,})" if len(rejected) == LOOKED_AT else ""
+    return [
+        f"### {_plain(report.source)}: quarantined, by rule{newest}",
+        _grid(["rule", "records", "reason of the newest"], rows),
+        *_more(len(largest), f"loader quarantine list --source {report.source}"),
+    ]
+
+
+def _more(count: int, command: str) -> list[str]:
+    return [f"{count - LISTED:,} more: `{command}`"] if count > LISTED else []
+
+
+def _next_steps(report: RunReport, holes: Sequence[Hole]) -> Iterator[str]:
+    source, counts = report.source, report.counts
+    given_up = sum(hole.next_try is None for hole in holes)
+    if report.outcome is Outcome.FAILED:
+        yield f"`loader check --source {source}` looks at its connection, its key and the store."
+    elif report.outcome is Outcome.SKIPPED:
+        yield f"{_plain(source)}: another loader was at work; the next run reads what is left."
+    elif report.outcome is Outcome.INTERRUPTED:
+        yield f"{_plain(source)}: nothing is lost; the next run continues."
+    if len(holes) > given_up:
+        yield (
+            f"{_plain(source)}: {plural(len(holes) - given_up, 'hole')} will be tried again without your "
+            f"doing; `loader run --source {source} --retry-holes` tries now."
+        )
+    if given_up:
+        yield (
+            f"{_plain(source)}: {plural(given_up, 'hole')} given up; `loader gaps --source {source}` says why, "
+            f"and once that is mended `loader run --source {source} --retry-holes` reads what it can."
+        )
+    if counts.quarantined:
+        yield (
+            f"`loader quarantine list --source {source}` shows the rejected records; "
+            f"`loader quarantine replay --source {source}` tries them again, after an update or a change "
+            "of the configuration."
+        )
+    if counts.observed < counts.due:
+        yield f"`loader gaps --source {source} --since 7d` says of each missing reading why."
+
+
+def _grid(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _plain(text: str) -> str:
+    """Text from outside as it will be read: on one line, of bounded length, without markup or links."""
+    text = clean(" ".join(text.split()))
+    if len(text) > TEXT:
+        text = text[: TEXT - 1] + "…"
+    return _MARKUP.sub(r"\\\g<0>", text)
