@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from loader.contracts import Journal, Reports, Store
+from loader.contracts import Database
 from tests import postgres
 
 
-class AnyStore(Store, Reports, Journal, Protocol):
+class AnyStore(Database, Protocol):
     """What every store offers in one object."""
 
 

@@ -16,6 +16,7 @@ import pytest
 from builders import ZERO, Loading, at, good, partition, series, span, values
 from stores import AnyStore, StoreCase
 
+from loader.contracts import DIED
 from loader.errors import LeaseHeld, LeaseLost
 from loader.readings import COUNT_NAMES, Counts, Outcome, Progress, Reject, RunReport
 
@@ -144,7 +145,7 @@ def test_a_killed_holder_leaves_lease_and_sums_behind(
     assert left.outcome is Outcome.INTERRUPTED
     assert left.finished is not None
     assert left.finished >= left.started
-    assert left.error
+    assert left.error == DIED
     assert left.counts == Counts(fetched=2, new=2)
     assert loading.commit([(S1, 1, 1.0), (S1, 3, 1.0)]).new == 1
     assert query("SELECT count(*) FROM reading") == [(3,)]
@@ -169,15 +170,17 @@ def test_a_holder_killed_inside_a_commit_leaves_nothing_of_it(
 
 
 def test_a_run_is_recorded_with_the_sum_of_its_batches(store: AnyStore, query: Query) -> None:
-    """Counts come from the batches; only requests and bytes of the report are added to them."""
+    """Counts come from the batches; only requests, errors and bytes of the report are added to them."""
     loading = Loading(store)
-    carried = Counts(fetched=3, duplicate=1, due=5, observed=4, inconsistent=2, requests=7, bytes=100)
+    carried = Counts(
+        fetched=3, duplicate=1, due=5, observed=4, inconsistent=2, requests=7, errors=1, bytes=100
+    )
     loading.commit([(S1, 1, 1.0), (S1, 2, None)], counts=carried)
     loading.commit([(S1, 1, 2.0), (S1, 2, None)], counts=carried)
     (open_run,) = store.runs("src", 5)
     assert (open_run.id, open_run.finished, open_run.outcome) == (loading.run, None, None)
     done = loading.finish(
-        counts=Counts(new=999, requests=2, bytes=30),
+        counts=Counts(new=999, expired=999, requests=2, errors=3, bytes=30),
         partitions_ok=3,
         partitions_failed=1,
         slowest_request_s=1.5,
@@ -195,6 +198,7 @@ def test_a_run_is_recorded_with_the_sum_of_its_batches(store: AnyStore, query: Q
         observed=8,
         inconsistent=4,
         requests=16,
+        errors=5,
         bytes=230,
     )
     assert done.counts == expected
@@ -209,7 +213,15 @@ def test_a_run_is_recorded_with_the_sum_of_its_batches(store: AnyStore, query: Q
 def test_a_commit_carries_the_counts_it_was_given(store: AnyStore) -> None:
     """What the batch knows comes back untouched beside what the store counts."""
     given = Counts(
-        fetched=9, duplicate=2, quarantined=3, due=5, observed=4, inconsistent=1, requests=7, bytes=2**40
+        fetched=9,
+        duplicate=2,
+        quarantined=3,
+        due=5,
+        observed=4,
+        inconsistent=1,
+        requests=7,
+        errors=3,
+        bytes=2**40,
     )
     counts = Loading(store).commit([(S1, 1, 1.0)], counts=given)
     assert counts == given + Counts(new=1)

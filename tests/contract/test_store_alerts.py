@@ -1,0 +1,464 @@
+"""The alert book: alerts and outbox in one transaction, dispatches claimed by one at a time, mutes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import at
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from stores import AnyStore, StoreCase
+
+from loader.journal import Alert, Dispatch, Mute, Notice, NoticeKind, Phase, Severity
+from loader.readings import SECOND
+
+Reopen = Callable[[], AnyStore]
+Query = Callable[[str], list[tuple[Any, ...]]]
+HERE = Path(__file__).parent
+HOLD = 60 * SECOND
+
+
+def alert(subject: str = "", **more: Any) -> Alert:
+    given = {
+        "source": "src",
+        "rule": "freshness",
+        "phase": Phase.FAILING,
+        "severity": Severity.WARNING,
+        "count": 1,
+        "since": at(1),
+        "updated": at(2),
+        **more,
+    }
+    return Alert(subject=subject, **given)
+
+
+def notice(number: str = "n1", **more: Any) -> Notice:
+    given = {
+        "kind": NoticeKind.ALERT,
+        "severity": Severity.CRITICAL,
+        "rule": "freshness",
+        "sources": ("src",),
+        "subjects": ("st1", "पाटन"),
+        "title": "st1 is silent",
+        "lines": ("since 3 h", 'last error: "timed out" – 504'),
+        "facts": (("stations", "2"), ("runs failed", "3")),
+        "command": "loader status src",
+        "at": at(3),
+        **more,
+    }
+    return Notice(number, **given)
+
+
+def dispatch(number: str = "n1", channel: str = "slack", hour: float = 0, **more: Any) -> Dispatch:
+    return Dispatch(notice(number), channel, queued_at=at(hour), **{"next_try": at(hour), **more})
+
+
+def keys(dispatches: list[Dispatch]) -> list[tuple[str, str]]:
+    return [(d.notice.id, d.channel) for d in dispatches]
+
+
+def test_alerts_come_back_as_they_were_recorded(reopen: Reopen) -> None:
+    """By key, every field with its type, in another process too."""
+    first, second = reopen(), reopen()
+    full = alert(
+        "st1 – पाटन",
+        phase=Phase.ALERTING,
+        severity=Severity.CRITICAL,
+        count=7,
+        alerted_at=at(2),
+        sent=3,
+        last_sent=at(3),
+        notice="n1",
+        cause="network",
+        value=12.5,
+        detail="silent for 3 h",
+    )
+    bare, own = alert(), alert(source="", rule="disk")
+    first.record([full, bare, own])
+    expected = [own, bare, full]
+    assert first.alerts() == second.alerts() == expected
+    kept = second.alerts()[-1]
+    assert (type(kept.phase), type(kept.severity), type(kept.value)) == (Phase, Severity, float)
+
+
+def test_an_alert_takes_the_place_of_its_row(store: AnyStore) -> None:
+    """The same key is one row; another subject, rule or source is another alert."""
+    others = [alert("a"), alert(rule="failures"), alert(source="other")]
+    store.record([alert(), *others])
+    later = alert(phase=Phase.ALERTING, count=2, alerted_at=at(3), updated=at(3), value=1.0, detail="x")
+    store.record([later])
+    store.record([later])
+    assert sorted(store.alerts(), key=lambda a: a.key) == sorted([later, *others], key=lambda a: a.key)
+    store.record([alert()])
+    assert alert() in store.alerts(), "every field is replaced, also by None"
+
+
+def test_what_is_well_has_no_row(store: AnyStore) -> None:
+    """`ok` deletes the row, and is no error where there is none."""
+    store.record([alert("a"), alert("b")])
+    store.record([alert("a", phase=Phase.OK), alert("c", phase=Phase.OK)])
+    assert store.alerts() == [alert("b")]
+    store.record([])
+    assert store.alerts() == [alert("b")]
+
+
+def test_messages_come_back_as_they_were_queued(store: AnyStore) -> None:
+    """A claimed dispatch carries the whole notice, whatever its kind."""
+    for number, kind in enumerate(NoticeKind):
+        made = notice(f"n{number}", kind=kind, since=at(1) if number else None)
+        made = made if number else replace(made, sources=(), subjects=(), lines=(), facts=())
+        store.record([], [Dispatch(made, "mail", at(number), at(number))])
+        (claimed,) = store.claim(at(number), HOLD)
+        assert claimed.notice == made
+        assert isinstance(claimed.notice.kind, NoticeKind)
+        assert isinstance(claimed.notice.facts, tuple)
+        assert (claimed.channel, claimed.queued_at) == ("mail", at(number))
+        assert (claimed.tries, claimed.delivered_at, claimed.error) == (0, None, None)
+
+
+def test_alert_and_message_are_recorded_together(store: AnyStore, query: Query) -> None:
+    """When any part of a record cannot be written, nothing of it is."""
+    store.record([alert("before")], [dispatch("n0")])
+    broken = replace(dispatch("n2"), queued_at=None)  # type: ignore[arg-type]
+    with pytest.raises(Exception):  # noqa: B017, PT011 - how a store refuses it is its own business
+        store.record([alert("before", phase=Phase.OK), alert("new")], [dispatch(), broken], ["n0"])
+    assert store.alerts() == [alert("before")]
+    assert keys(store.dispatches(9)) == [("n0", "slack")]
+    assert query("SELECT count(*) FROM outbox") == [(1,)]
+
+
+def test_recording_a_message_again_does_not_send_it_again(store: AnyStore) -> None:
+    """A record repeated after its answer was lost leaves what happened to the message meanwhile."""
+    store.record([], [dispatch(), dispatch(channel="mail")])
+    store.claim(at(0), HOLD)
+    store.settle("n1", "slack", delivered_at=at(1))
+    store.record([], [dispatch(), dispatch(channel="mail")])
+    assert [d.delivered_at for d in store.dispatches(9) if d.channel == "slack"] == [at(1)]
+    assert store.claim(at(0) + HOLD - 1, HOLD) == []
+    assert keys(store.claim(at(0) + HOLD, HOLD)) == [("n1", "mail")]
+
+
+def test_withdrawn_messages_are_taken_back_while_they_wait(store: AnyStore) -> None:
+    """What was delivered or given up stays as history; other notices stay."""
+    store.record([], [dispatch("n1", c) for c in ("a", "b", "c")] + [dispatch("n2", "a")])
+    store.settle("n1", "a", delivered_at=at(1))
+    store.settle("n1", "b", error="gone")
+    store.record([], [dispatch("n3", "a")], ["n1", "unknown"])
+    assert sorted(keys(store.dispatches(9))) == [("n1", "a"), ("n1", "b"), ("n2", "a"), ("n3", "a")]
+    store.settle("n1", "c", delivered_at=at(2))
+    assert len(store.dispatches(9)) == 4, "what was taken back does not return"
+
+
+def test_claims_come_due_and_are_held(store: AnyStore) -> None:
+    """Not before their time, the oldest first, no more than asked for, and nobody else's meanwhile."""
+    store.record([], [dispatch("n3", hour=3), dispatch("n1", hour=1), dispatch("n2", hour=2)])
+    assert store.claim(at(1) - 1, HOLD) == []
+    first = store.claim(at(9), HOLD, 2)
+    assert keys(first) == [("n1", "slack"), ("n2", "slack")]
+    assert [d.next_try for d in first] == [at(9) + HOLD] * 2
+    assert keys(store.claim(at(9), HOLD)) == [("n3", "slack")]
+    assert store.claim(at(9) + HOLD - 1, HOLD) == []
+    assert keys(store.claim(at(9) + HOLD, HOLD)) == [(n, "slack") for n in ("n1", "n2", "n3")]
+
+
+def test_an_attempt_ends_in_one_of_three_ways(store: AnyStore) -> None:
+    """Delivered, to be tried again, or given up; each is one more attempt."""
+    store.record([], [dispatch("n1", c) for c in ("good", "later", "never")])
+    store.claim(at(0), HOLD)
+    store.settle("n1", "good", delivered_at=at(1))
+    store.settle("n1", "later", next_try=at(2), error="timed out")
+    store.settle("n1", "never", error="no such channel")
+    ended = {d.channel: (d.tries, d.next_try, d.delivered_at, d.error) for d in store.dispatches(9)}
+    assert ended == {
+        "good": (1, None, at(1), None),
+        "later": (1, at(2), None, "timed out"),
+        "never": (1, None, None, "no such channel"),
+    }
+    assert store.claim(at(2) - 1, HOLD) == []
+    (again,) = store.claim(at(2), HOLD)
+    assert (again.channel, again.tries, again.error) == ("later", 1, "timed out")
+    store.settle("n1", "later", delivered_at=at(3))
+    assert store.claim(at(99), HOLD) == []
+    (last,) = [d for d in store.dispatches(9) if d.channel == "later"]
+    assert (last.tries, last.delivered_at, last.error) == (2, at(3), None)
+
+
+def test_a_late_failure_does_not_undo_a_delivery(store: AnyStore) -> None:
+    """Of two senders, after a hold ran out, one got it through: it is not sent a third time. Nor is
+    what was given up; but a delivery that succeeded after all is noted."""
+    store.record([], [dispatch("n1", c) for c in ("a", "b")])
+    store.settle("n1", "a", delivered_at=at(1))
+    store.settle("n1", "a", next_try=at(2), error="timed out")
+    store.settle("n1", "a", error="refused")
+    store.settle("n1", "b", error="refused")
+    store.settle("n1", "b", next_try=at(2), error="timed out")
+    assert store.claim(at(99), HOLD) == []
+    assert store.delivered(["n1"]) == {"n1"}
+    by_channel = {d.channel: d for d in store.dispatches(9)}
+    assert (by_channel["a"].delivered_at, by_channel["a"].error) == (at(1), None)
+    assert (by_channel["b"].delivered_at, by_channel["b"].error) == (None, "refused")
+    store.settle("n1", "b", delivered_at=at(3))
+    assert {d.channel: d.delivered_at for d in store.dispatches(9)} == {"a": at(1), "b": at(3)}
+
+
+def test_delivered_through_any_channel_counts(store: AnyStore) -> None:
+    """One that reached somebody did, however the other channels fared."""
+    store.record([], [dispatch(n, c) for n in ("n1", "n2", "n3") for c in ("a", "b")])
+    store.settle("n1", "a", delivered_at=at(1))
+    store.settle("n1", "b", error="refused")
+    store.settle("n2", "a", next_try=at(2), error="x")
+    assert store.delivered(["n1", "n2", "n3", "n4"]) == {"n1"}
+    assert store.delivered(["n2"]) == set()
+    assert store.delivered([]) == set()
+
+
+def test_dispatches_come_newest_first(store: AnyStore) -> None:
+    """By when they were queued, no more than asked for, delivered ones included."""
+    store.record([], [dispatch(f"n{h}", hour=h) for h in (2, 1, 3)])
+    store.settle("n3", "slack", delivered_at=at(4))
+    assert keys(store.dispatches(9)) == [("n3", "slack"), ("n2", "slack"), ("n1", "slack")]
+    assert keys(store.dispatches(1)) == [("n3", "slack")]
+
+
+def test_odd_text_does_not_stop_an_alert(store: AnyStore) -> None:
+    """An error that quotes bytes no database stores is recorded and sent all the same."""
+    odd = "a\x00b\ud800c"
+    told = notice(title=odd, lines=(odd,), facts=((odd, odd),))
+    store.record([alert(detail=odd, cause=odd)], [Dispatch(told, "slack", at(0), at(0))])
+    (claimed,) = store.claim(at(0), HOLD)
+    store.settle("n1", "slack", next_try=at(1), error=odd)
+    (kept,) = store.alerts()
+    for text in (kept.detail, claimed.notice.title, *claimed.notice.lines, store.dispatches(1)[0].error):
+        assert text is not None
+        assert (text[0], text[-1]) == ("a", "c")
+        assert text.encode()
+
+
+def test_mutes_hold_until_their_time(store: AnyStore) -> None:
+    """By source, one each, the latest in force; ended by hand or by time."""
+    one, two = Mute("b", at(5), "maintenance – पाटन", "anna", at(1)), Mute("a", at(9), "", "ben", at(2))
+    store.mute(one)
+    store.mute(two)
+    assert store.mutes(at(3)) == [two, one]
+    assert store.mutes(at(5)) == [two], "it does not hold at its end any more"
+    shorter = replace(two, until=at(4), reason="soon over", by="anna", at=at(3))
+    store.mute(shorter)
+    assert store.mutes(at(3)) == [shorter, one]
+    assert store.unmute("b")
+    assert not store.unmute("b")
+    assert not store.unmute("nobody")
+    assert store.mutes(at(3)) == [shorter]
+
+
+def test_the_alert_book_needs_no_lease(reopen: Reopen) -> None:
+    """While another process loads, and from any thread."""
+    first, second = reopen(), reopen()
+    lease = first.acquire("src")
+    failed: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            second.record([alert()], [dispatch()])
+            assert len(second.claim(at(1), HOLD)) == 1
+            second.settle("n1", "slack", delivered_at=at(1))
+            second.mute(Mute("src", at(5), "", "x", at(1)))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join(60)
+    assert failed == []
+    assert first.alerts() == [alert()]
+    assert first.delivered(["n1"]) == {"n1"}
+    lease.release()
+
+
+def test_forgetting_a_source_leaves_its_messages(store: AnyStore) -> None:
+    """What is on its way is delivered, and the alerts end by their own rules."""
+    lease = store.acquire("src")
+    store.record([alert()], [dispatch()])
+    store.forget(lease)
+    assert store.alerts() == [alert()]
+    assert keys(store.claim(at(1), HOLD)) == [("n1", "slack")]
+
+
+NUMBERS = count()
+MODEL = settings(
+    max_examples=30,
+    stateful_step_count=30,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+class Outbox(RuleBasedStateMachine):
+    """Two senders on one outbox. While a hold lasts, its dispatch is one sender's alone; whatever
+    was recorded is delivered, given up, withdrawn, or comes due again."""
+
+    books: tuple[AnyStore, AnyStore]
+
+    @initialize()
+    def start(self) -> None:
+        self.now = at(0)
+        self.mine: set[str] = set()
+        self.waiting: dict[str, int] = {}
+        self.held: dict[str, int] = {}
+        self.tries: Counter[str] = Counter()
+        self.ended: set[str] = set()
+
+    @rule(which=st.integers(0, 1), many=st.integers(1, 3), wait=st.integers(0, 5))
+    def record(self, which: int, many: int, wait: int) -> None:
+        made = [f"m{next(NUMBERS)}" for _ in range(many)]
+        due = self.now + wait * SECOND
+        self.books[which].record([], [replace(dispatch(n), queued_at=self.now, next_try=due) for n in made])
+        self.mine.update(made)
+        self.waiting.update(dict.fromkeys(made, due))
+
+    @rule(passed=st.integers(0, 4))
+    def time_passes(self, passed: int) -> None:
+        self.now += passed * SECOND
+        self.held = {n: until for n, until in self.held.items() if until > self.now}
+
+    @rule(which=st.integers(0, 1), hold=st.integers(1, 6), limit=st.integers(1, 4))
+    def claim(self, which: int, hold: int, limit: int) -> None:
+        until = self.now + hold * SECOND
+        due = {n for n, next_try in self.waiting.items() if next_try <= self.now}
+        claimed = self.books[which].claim(self.now, hold * SECOND, limit)
+        got = [d.notice.id for d in claimed]
+        assert len(set(got)) == len(got) == min(limit, len(due))
+        assert set(got) <= due
+        assert not set(got) & self.held.keys(), "held by two at once"
+        assert [d.tries for d in claimed] == [self.tries[n] for n in got]
+        for number in got:
+            self.waiting[number] = self.held[number] = until
+
+    @rule(which=st.integers(0, 1), end=st.sampled_from(["good", "later", "never"]), pick=st.randoms())
+    def settle(self, which: int, end: str, pick: Any) -> None:
+        if not self.held:
+            return
+        number = pick.choice(sorted(self.held))
+        del self.held[number]
+        self.tries[number] += 1
+        if end == "later":
+            self.waiting[number] = self.now + SECOND
+            self.books[which].settle(number, "slack", next_try=self.waiting[number], error="later")
+            return
+        del self.waiting[number]
+        self.ended.add(number)
+        self.books[which].settle(
+            number, "slack", delivered_at=self.now if end == "good" else None, error=None
+        )
+
+    @rule(which=st.integers(0, 1), pick=st.randoms())
+    def withdraw(self, which: int, pick: Any) -> None:
+        free = sorted(self.waiting.keys() - self.held.keys())
+        if free:
+            number = pick.choice(free)
+            self.books[which].record([], [], [number])
+            del self.waiting[number]
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        if hasattr(self, "waiting"):
+            listed = {d.notice.id: d.next_try for d in self.books[0].dispatches(10_000)}
+            kept = {n: next_try for n, next_try in listed.items() if n in self.mine}
+            assert kept == {**self.waiting, **dict.fromkeys(self.ended)}
+
+    def teardown(self) -> None:
+        for number in getattr(self, "waiting", ()):
+            self.books[0].record([], [], [number])
+        left = self.books[0].claim(at(10**6), HOLD)
+        assert left == []
+
+
+def test_no_message_is_held_twice_or_lost(reopen: Reopen) -> None:
+    """Any sequence of records, claims, ends and withdrawals of two senders, as time passes."""
+    machine = type("Machine", (Outbox,), {"books": (reopen(), reopen())})
+    run_state_machine_as_test(machine, settings=MODEL)
+
+
+def sender(case: StoreCase, address: str, what: str) -> subprocess.Popen[str]:
+    """A real process at the alert book; see sender.py."""
+    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "sender.py"), case.name, address, what],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate(timeout=60)
+
+
+def test_two_processes_share_an_outbox(case: StoreCase, address: str, reopen: Reopen) -> None:
+    """Both claim as fast as they can: every message is claimed by exactly one of them."""
+    store = reopen()
+    store.record([], [dispatch(f"n{n}", channel) for n in range(100) for channel in ("a", "b")])
+    both = [sender(case, address, "claim") for _ in range(2)]
+    for process in both:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=60)[0].splitlines() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert Counter(told[0] + told[1]) == Counter(f"n{n} {c}" for n in range(100) for c in ("a", "b"))
+    assert store.delivered([f"n{n}" for n in range(100)]) == {f"n{n}" for n in range(100)}
+    assert {d.tries for d in store.dispatches(200)} == {1}
+
+
+def test_what_a_killed_sender_held_comes_due_again(case: StoreCase, address: str, reopen: Reopen) -> None:
+    """Nobody gets it while the hold lasts, and somebody does afterwards."""
+    store = reopen()
+    store.record([], [dispatch()])
+    process = sender(case, address, "hold")
+    assert process.stdout
+    assert process.stdout.readline() == "n1 slack\n"
+    end(process)
+    assert store.claim(at(1) + HOLD - 1, HOLD) == []
+    assert keys(store.claim(at(1) + HOLD, HOLD)) == [("n1", "slack")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seen", [1, 20, 50])
+def test_a_recorder_killed_midway_leaves_alerts_and_messages_in_step(
+    case: StoreCase, address: str, reopen: Reopen, seen: int
+) -> None:
+    """Every alert is at the same step, and the messages of exactly the steps so far are there."""
+    store = reopen()
+    process = sender(case, address, "record")
+    assert process.stdout
+    for _ in range(seen):
+        assert process.stdout.readline()
+    end(process)
+    alerts = store.alerts()
+    (step,) = {a.count for a in alerts}
+    assert len(alerts) == 20
+    assert step >= seen
+    expected = Counter({f"step{n}": 3 for n in range(1, step + 1)})
+    assert Counter(d.notice.id for d in store.dispatches(10_000)) == expected
