@@ -1,0 +1,402 @@
+"""The rules: what is not well with a source, or with the loader itself. Pure functions of a
+Situation; spans in microseconds, times in microseconds UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from loader.alerts.freshness import silent
+from loader.alerts.wording import lasting, one_line
+from loader.alertsettings import Rules, format_size
+from loader.contracts import DIED
+from loader.journal import LimitEvent, Severity
+from loader.readings import SECOND, Outcome, PartitionState, RunReport, StoredSeries
+from loader.schedule import Timetable
+
+ENOUGH_REQUESTS = 20
+"""The share of failed requests is taken over at least so many."""
+
+BACK = 0.05
+"""Memory and disk are well again when they are back by this share of their limit: they are looked
+at every few seconds, and would else be told of each time they cross it."""
+
+NO_WAY = ("cannot be resolved", "no connection", "the proxy does not answer")
+"""How the errors read that say there is no way to a server: `loader.transport` writes them."""
+
+NETWORK = "the network"
+STANDSTILL = "the loader, which did not run"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A source as the rules see it: `rules` are its own over the general ones, the lookbacks are
+    microseconds, `alive` says whether new readings are to be expected."""
+
+    name: str
+    rules: Rules
+    timetable: Timetable
+    lookback_min: int
+    lookback_max: int
+    alive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the rules look at: the source's newest runs, the newest first, what is stored of it,
+    and its limit events that last."""
+
+    watched: Watched
+    now: int
+    runs: Sequence[RunReport] = ()
+    partitions: Sequence[PartitionState] = ()
+    series: Sequence[StoredSeries] = ()
+    events: Sequence[LimitEvent] = ()
+
+    @property
+    def rules(self) -> Rules:
+        return self.watched.rules
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The loader's own process: resident bytes, and the disk of the store. None is not known."""
+
+    resident: int | None = None
+    disk_free: int | None = None
+    disk_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not well. `broken` says that it is an alert, else it is only counted.
+
+    `since` is when it became bad, where the rule knows that. See `Alert` for the rest.
+    """
+
+    source: str
+    rule: str
+    subject: str
+    severity: Severity
+    broken: bool
+    count: int = 1
+    since: int | None = None
+    value: float | None = None
+    detail: str = ""
+    cause: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.source, self.rule, self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is not well; all else is. Of the rules in `unsaid` nothing can be said now of their
+    subjects: those stay as they are."""
+
+    findings: tuple[Finding, ...]
+    unsaid: frozenset[str] = frozenset()
+
+
+def judge(situation: Situation) -> Verdict:
+    """Apply every rule that is on."""
+    findings: list[Finding] = []
+    unsaid: set[str] = set()
+    rules = situation.rules
+    if rules.failures.enabled:
+        failing = failures(situation)
+        findings += failing
+        if failing:
+            unsaid.add("failures")
+        else:
+            findings += failing_stations(situation)
+    if rules.freshness.enabled and situation.watched.alive:
+        late = freshness(situation)
+        findings += late or ()
+        if late is None:
+            unsaid.add("freshness")
+    for rule in (quality_below, slow_request, error_rate, quarantined, missed):
+        if getattr(rules, rule.__name__).enabled:
+            findings += rule(situation)
+    findings += limits(situation)
+    return Verdict(tuple(findings), frozenset(unsaid))
+
+
+def counts_as_failed(run: RunReport) -> bool:
+    """A run that failed, or whose process died."""
+    return run.outcome is Outcome.FAILED or (run.outcome is Outcome.INTERRUPTED and run.error == DIED)
+
+
+def failures(s: Situation) -> list[Finding]:
+    """Runs of the whole source that failed in a row. What was skipped, missed, or interrupted by a
+    signal neither adds nor resets; a replay does not ask the source and says nothing of it."""
+    rule, row = s.rules.failures, []
+    for run in s.runs:
+        if counts_as_failed(run):
+            row.append(run)
+        elif run.outcome in (Outcome.OK, Outcome.PARTIAL) and run.trigger != "replay":
+            break
+    if not row:
+        return []
+    error = next((run.error for run in row if run.error), "no reason was recorded")
+    cause = NETWORK if any(sign in error for sign in NO_WAY) else ""
+    return [
+        Finding(
+            s.watched.name,
+            "failures",
+            "",
+            rule.severity,
+            len(row) >= rule.at,
+            len(row),
+            row[-1].started,
+            float(len(row)),
+            f"last error: {one_line(error)}",
+            cause,
+        )
+    ]
+
+
+def failing_stations(s: Situation) -> list[Finding]:
+    """Stations with a partition that failed in each of the newest runs that read it."""
+    rule = s.rules.failures
+    found: dict[str, PartitionState] = {}
+    for state in s.partitions:
+        if state.failures > 0 and (
+            state.station not in found or state.failures > found[state.station].failures
+        ):
+            found[state.station] = state
+    return [
+        Finding(
+            s.watched.name,
+            "failures",
+            station,
+            rule.severity,
+            state.failures >= rule.at,
+            state.failures,
+            None,
+            float(state.failures),
+            f"last error: {one_line(state.last_error or 'no reason was recorded')}",
+        )
+        for station, state in sorted(found.items())
+    ]
+
+
+def freshness(s: Situation) -> list[Finding] | None:
+    """Stations with nothing new for too long; None while the loader itself has not looked lately,
+    so that their silence says nothing."""
+    timetable, rule = s.watched.timetable, s.rules.freshness
+    looked = max(
+        (r.finished for r in s.runs if r.finished is not None and took_place(r)),
+        default=None,
+    )
+    if looked is None or timetable.after(timetable.after(looked)) <= s.now:
+        return None
+    found = silent(s.partitions, s.series, timetable=timetable, lookback_min=s.watched.lookback_min, times=rule.at, now=s.now)
+    return [
+        Finding(
+            s.watched.name,
+            "freshness",
+            one.station,
+            rule.severity,
+            True,
+            since=one.overdue_at,
+            value=(s.now - one.newest) / SECOND,
+            detail=one_line(one.text),
+        )
+        for one in found
+    ]
+
+
+def took_place(run: RunReport) -> bool:
+    """Whether the run has begun and ended, well or not."""
+    return run.outcome not in (None, Outcome.MISSED, Outcome.SKIPPED)
+
+
+Figure = Callable[[RunReport], float | None]
+
+
+def _row(runs: Sequence[RunReport], figure: Figure, bad: Callable[[float], bool]) -> list[RunReport]:
+    """The newest runs in a row whose figure is bad; those that have none are passed over."""
+    row = []
+    for run in runs:
+        value = figure(run) if run.finished is not None else None
+        if value is None:
+            continue
+        if not bad(value):
+            break
+        row.append(run)
+    return row
+
+
+def _of_row(
+    s: Situation, rule: str, row: list[RunReport], figure: Figure, detail: Callable[[RunReport], str]
+) -> list[Finding]:
+    if not row:
+        return []
+    severity: Severity = getattr(s.rules, rule).severity
+    newest, oldest = row[0], row[-1]
+    return [
+        Finding(
+            s.watched.name,
+            rule,
+            "",
+            severity,
+            True,
+            len(row),
+            oldest.finished,
+            figure(newest),
+            f"run {newest.id}: {detail(newest)}",
+        )
+    ]
+
+
+def quality_below(s: Situation) -> list[Finding]:
+    """The score of the newest run that has one is too low."""
+
+    def figure(run: RunReport) -> float | None:
+        return run.quality
+
+    at = s.rules.quality_below.at
+    row = _row(s.runs, figure, lambda score: score < at)
+    return _of_row(s, "quality_below", row, figure, lambda run: f"score {run.quality:.1f}, wanted {at:g}")
+
+
+def slow_request(s: Situation) -> list[Finding]:
+    """The slowest request of the newest run that sent any took too long."""
+
+    def figure(run: RunReport) -> float | None:
+        return run.slowest_request_s
+
+    at = s.rules.slow_request.at
+    row = _row(s.runs, figure, lambda seconds: seconds * SECOND > at)
+    return _of_row(
+        s,
+        "slow_request",
+        row,
+        figure,
+        lambda run: f"slowest request {run.slowest_request_s:.1f} s, at most {lasting(at)} is wanted",
+    )
+
+
+def quarantined(s: Situation) -> list[Finding]:
+    """Too many records of the newest run that fetched any were rejected."""
+
+    def figure(run: RunReport) -> float | None:
+        return run.counts.quarantined / run.counts.fetched if run.counts.fetched else None
+
+    at = s.rules.quarantined.at
+    row = _row(s.runs, figure, lambda share: share > at)
+    return _of_row(
+        s,
+        "quarantined",
+        row,
+        figure,
+        lambda run: f"{run.counts.quarantined:,} of {run.counts.fetched:,} records were rejected",
+    )
+
+
+def error_rate(s: Situation) -> list[Finding]:
+    """Too many of the newest requests failed: of the runs that it takes to see enough of them."""
+    requests = errors = 0
+    rule, oldest = s.rules.error_rate, None
+    for run in s.runs:
+        if requests >= ENOUGH_REQUESTS:
+            break
+        if run.finished is not None and run.counts.requests:
+            requests += run.counts.requests
+            errors += run.counts.errors
+            oldest = run
+    if oldest is None or requests < ENOUGH_REQUESTS or errors / requests <= rule.at:
+        return []
+    return [
+        Finding(
+            s.watched.name,
+            "error_rate",
+            "",
+            rule.severity,
+            True,
+            since=oldest.started,
+            value=errors / requests,
+            detail=f"{errors:,} of the newest {requests:,} requests failed",
+        )
+    ]
+
+
+def missed(s: Situation) -> list[Finding]:
+    """Runs that were due and did not take place, since the run before the newest that did."""
+    rule, seen, lost = s.rules.missed, 0, []
+    for run in s.runs:
+        if took_place(run):
+            seen += 1
+            if seen == 2:
+                break
+        elif run.outcome is Outcome.MISSED:
+            lost.append(run)
+    if not lost:
+        return []
+    times = "1 run" if len(lost) == 1 else f"{len(lost)} runs"
+    first = min(run.started for run in lost)
+    return [
+        Finding(
+            s.watched.name,
+            "missed",
+            "",
+            rule.severity,
+            len(lost) >= rule.at,
+            len(lost),
+            first,
+            float(len(lost)),
+            f"{times} did not take place; what was due then is read by the next one",
+            STANDSTILL,
+        )
+    ]
+
+
+def limits(s: Situation) -> list[Finding]:
+    """Series that are beyond a limit now; of two levels the higher one counts."""
+    names = {one.id: one.series for one in s.series}
+    found: dict[str, Finding] = {}
+    for event in s.events:
+        series = names.get(event.series_id)
+        if series is None or event.to_time is not None:
+            continue
+        subject = one_line(f"{series.station} {series.parameter} ({series.sensor})")
+        if subject in found and event.level is not Severity.CRITICAL:
+            continue
+        found[subject] = Finding(
+            s.watched.name,
+            "limit",
+            subject,
+            event.level,
+            True,
+            since=event.from_time,
+            value=event.peak,
+            detail=one_line(f"up to {event.peak:g} {series.unit}, the limit is {event.threshold:g}"),
+        )
+    return [found[subject] for subject in sorted(found)]
+
+
+def judge_machine(machine: Machine, rules: Rules, alerting: Collection[str]) -> list[Finding]:
+    """Apply the rules about the loader itself. `alerting` names those that are broken already."""
+    return [*_memory(machine, rules, alerting), *_disk(machine, rules, alerting)]
+
+
+def _memory(machine: Machine, rules: Rules, alerting: Collection[str]) -> Iterator[Finding]:
+    rule, used = rules.memory, machine.resident
+    if not rule.enabled or used is None:
+        return
+    at = rule.at * (1 - BACK) if "memory" in alerting else rule.at
+    if used > at:
+        detail = f"the loader takes {used >> 20} MB, at most {format_size(rule.at)} is wanted"
+        yield Finding("", "memory", "", rule.severity, True, value=float(used), detail=detail)
+
+
+def _disk(machine: Machine, rules: Rules, alerting: Collection[str]) -> Iterator[Finding]:
+    rule, free, total = rules.disk_free, machine.disk_free, machine.disk_total
+    if not rule.enabled or free is None or not total:
+        return
+    at = rule.at * (1 + BACK) if "disk_free" in alerting else rule.at
+    if free / total < at:
+        detail = f"{free / total:.1%} of the store's disk is free ({free >> 20:,} MB)"
+        yield Finding("", "disk_free", "", rule.severity, True, value=free / total, detail=detail)

@@ -1,0 +1,225 @@
+"""The words of a message: what failed, since when, how often, the last error, what was lost, and
+the command that looks closer. Pure; every text goes through the mask of secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from loader.journal import Alert, Notice, NoticeKind, Severity
+from loader.log import redact
+from loader.readings import SECOND
+
+LISTED = 10
+"""Subjects that a message names; it says how many more there are."""
+
+LINE = 300
+"""Characters of a line that comes from outside."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_WHAT = {
+    "failures": "runs keep failing",
+    "quality_below": "the quality score is low",
+    "freshness": "nothing new",
+    "slow_request": "requests are slow",
+    "error_rate": "many requests fail",
+    "quarantined": "many records are rejected",
+    "missed": "runs did not take place",
+    "memory": "it takes much memory",
+    "disk_free": "the store's disk is nearly full",
+    "store": "the store is away",
+    "limit": "values beyond their limit",
+}
+"""What a rule's message says in its title."""
+
+_LOOK = {
+    "failures": "loader runs --source {source}",
+    "quality_below": "loader runs --source {source}",
+    "freshness": "loader status --stations --source {source}",
+    "slow_request": "loader runs --source {source}",
+    "error_rate": "loader runs --source {source}",
+    "quarantined": "loader quarantine list --source {source}",
+    "missed": "loader runs --source {source}",
+    "memory": "loader status",
+    "disk_free": "loader check",
+    "store": "loader check",
+    "limit": "loader export --source {source} --since 1d",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something to tell: about `members`, through `channels`. `still` are those of the same rule
+    that last as well and have been told before."""
+
+    id: str
+    kind: NoticeKind
+    members: tuple[Alert, ...]
+    still: tuple[Alert, ...]
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What the messages say of a source besides the alert: a line on what was lost, and how many
+    readings came in after a moment (end of run, new readings), the newest first."""
+
+    lost: str = ""
+    gained: tuple[tuple[int, int], ...] = ()
+
+    def since(self, moment: int) -> int:
+        return sum(new for finished, new in self.gained if finished > moment)
+
+
+def one_line(text: str) -> str:
+    """Text from outside as one short printable line without secrets."""
+    # Masked before it is cut: half a secret would not be recognised.
+    flat = " ".join(redact(text).split())
+    flat = "".join(c if c.isprintable() else "?" for c in flat)
+    return flat if len(flat) <= LINE else flat[: LINE - 3] + "..."
+
+
+def moment(time: int) -> str:
+    """Microseconds UTC to the second, as ISO 8601 with a Z."""
+    try:
+        at = _EPOCH + timedelta(seconds=time // SECOND)
+    except OverflowError:
+        return "beyond the calendar"
+    return at.replace(tzinfo=None).isoformat() + "Z"
+
+
+def lasting(span: int) -> str:
+    """A span in its two largest units: `3 h 20 min`."""
+    seconds = max(0, span) // SECOND
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def listing(names: Iterable[str], most: int = LISTED) -> str:
+    """`a, b and 3 more`, each name once."""
+    there = list(dict.fromkeys(names))
+    more = f" and {len(there) - most} more" if len(there) > most else ""
+    return ", ".join(there[:most]) + more
+
+
+def named(alert: Alert) -> str:
+    """What an alert is about."""
+    return alert.subject or alert.source or "loader"
+
+
+def worst(alerts: Iterable[Alert]) -> Severity:
+    """The highest severity among them."""
+    critical = any(a.severity is Severity.CRITICAL for a in alerts)
+    return Severity.CRITICAL if critical else Severity.WARNING
+
+
+def notice(message: Message, now: int, background: Mapping[str, Background]) -> Notice:
+    """Put a message into words."""
+    members, first = message.members, message.members[0]
+    sources = tuple(dict.fromkeys(a.source for a in members if a.source))
+    subjects = tuple(dict.fromkeys(a.subject for a in members if a.subject))
+    since = min(a.since for a in members)
+    severity = worst(members)
+    lines = _lines(message, now, background, sources)
+    facts = [
+        ("rule", first.rule),
+        ("severity", str(severity)),
+        ("sources", listing(sources)),
+        ("about", listing(subjects)),
+        ("since", moment(since)),
+        ("value", "" if len(members) > 1 or first.value is None else f"{first.value:.6g}"),
+        ("in common", first.cause),
+    ]
+    return Notice(
+        id=message.id,
+        kind=message.kind,
+        severity=severity,
+        rule=first.rule,
+        sources=sources,
+        subjects=tuple(map(one_line, subjects[:100])),
+        title=one_line(_title(message, sources, subjects)),
+        lines=tuple(one_line(line) for line in lines if line),
+        facts=tuple((name, one_line(value)) for name, value in facts if value),
+        command=one_line(command(first.rule, sources)),
+        at=now,
+        since=since,
+    )
+
+
+def test_notice(number: str, now: int) -> Notice:
+    """What `loader alerts test` sends."""
+    return Notice(
+        id=number,
+        kind=NoticeKind.TEST,
+        severity=Severity.WARNING,
+        rule="test",
+        sources=(),
+        subjects=(),
+        title="loader: this is a test",
+        lines=("Nothing is wrong: somebody asked for this message to see whether it arrives.",),
+        facts=(("sent", moment(now)),),
+        command="loader alerts list",
+        at=now,
+    )
+
+
+def command(rule: str, sources: Sequence[str]) -> str:
+    """The command that looks closer."""
+    text = _LOOK.get(rule, "loader alerts list")
+    if "{source}" in text and len(sources) == 1:
+        return text.format(source=sources[0])
+    return text.partition(" --source")[0] if rule != "limit" else "loader alerts list"
+
+
+def _title(message: Message, sources: Sequence[str], subjects: Sequence[str]) -> str:
+    rule, cause = message.members[0].rule, message.members[0].cause
+    what = _WHAT.get(rule, rule)
+    where = listing(sources, 3) or "loader"
+    about = f" ({listing(subjects, 3)})" if subjects else ""
+    common = f", all by {cause}" if cause and len(sources) > 1 else ""
+    match message.kind:
+        case NoticeKind.REMINDER:
+            return f"{where}: still: {what}{about}{common}"
+        case NoticeKind.RECOVERY:
+            return f"{where}: well again, it was: {what}{about}"
+        case _:
+            return f"{where}: {what}{about}{common}"
+
+
+def _lines(
+    message: Message, now: int, background: Mapping[str, Background], sources: Sequence[str]
+) -> list[str]:
+    members = message.members
+    lines = []
+    over = message.kind is NoticeKind.RECOVERY
+    for alert in members[:LISTED]:
+        span = f"since {moment(alert.since)} ({lasting(now - alert.since)})"
+        if over:
+            ended = alert.updated if alert.count == 0 else now
+            span = f"from {moment(alert.since)}, for {lasting(ended - alert.since)}"
+        times = f", {alert.count} times in a row" if alert.count > 1 and not over else ""
+        said = f": {alert.detail}" if alert.detail and not over else ""
+        lines.append(f"{named(alert)} {span}{times}{said}")
+    if len(members) > LISTED:
+        lines.append(f"and {len(members) - LISTED} more")
+    if over:
+        for name in sources[:LISTED]:
+            since = min(a.since for a in members if a.source == name)
+            caught = background.get(name, Background()).since(since)
+            lines.append(f"{name}: {caught:,} new readings were stored since then")
+    if message.still:
+        lines.append(f"still not well: {listing(map(named, message.still))}")
+    for name in sources[:LISTED]:
+        lost = background.get(name, Background()).lost
+        lines.append(f"{name}: {lost}" if lost and len(sources) > 1 else lost)
+    return lines
