@@ -50,7 +50,7 @@ WORKDIR /app
 USER 10001:10001
 VOLUME /app/state
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 CMD ["loader", "health"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=15s --retries=3 CMD ["loader", "health"]
 ENTRYPOINT ["loader"]
 CMD ["daemon"]
 
