@@ -34,6 +34,7 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
     series, others = _series(cursor, batch)
     ids = np.array([known.id for known in series], np.int32)
     before = progress.ledger_of(cursor, batch)
+    batch = progress.unexpired(batch, before.expired)
     met, written = _readings(cursor, batch, check, series, others, ids=ids, months=months)
     new = batch.readings.take(met.split.new)
     delays = _delays(batch, new, ids, before.coverage)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import psycopg2
 
+from loader.contracts import DIED
 from loader.errors import LeaseHeld, LeaseLost, LoaderError
 from loader.log import get_logger
 from loader.stores.postgres.session import (
@@ -118,7 +119,7 @@ class PostgresLease:
             cursor.execute(SQL["lock_lease"], {"source": self.source})
             cursor.execute(SQL["take_lease"], {"holder": holder, **self._parameters(self._writer())})
             token = int(one(cursor)[0])
-            cursor.execute(SQL["close_runs"], {"source": self.source})
+            cursor.execute(SQL["close_runs"], {"source": self.source, "died": DIED})
             return token
 
         self.token = transact(connection, take)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 import numpy as np
 import numpy.typing as npt
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
+from loader.log import get_logger
 from loader.readings import Bool, Int64
-from loader.stores.postgres.session import SQL, Cursor, Session, one
+from loader.stores.postgres.session import SQL, Cursor, Session, clamped, one
 
 _PREFIX = "reading_"
 
@@ -29,6 +33,12 @@ class Months:
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._partitioned: bool | None = None
+
+    def unseen(self, time: Int64) -> bool:
+        """Whether `ensure` would have to look, as far as is known."""
+        return self._partitioned is not False and any(
+            _name(month) not in self._known for month in np.unique(_months(time))
+        )
 
     def ensure(self, session: Session, time: Int64) -> None:
         """Make the partitions that readings at `time` (microseconds UTC) need."""
@@ -59,6 +69,61 @@ class Months:
     def forget(self) -> None:
         """Look again next time: somebody may have dropped old months."""
         self._known.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of `reading` that can go as a whole: [start, stop) in a table of its own."""
+
+    schema: str
+    table: str
+    start: datetime
+    stop: datetime
+
+
+def before(cursor: Cursor, cutoff: int) -> list[Stretch]:
+    """The months (chunks on TimescaleDB) of which nothing is after `cutoff`, the oldest first."""
+    query = "months" if _is_partitioned(cursor) else "chunks"
+    # Half-open the other way round: a month ends before the first moment of the next.
+    cursor.execute(SQL[query], {"cutoff": clamped(cutoff + 1)})
+    return [Stretch(*row) for row in cursor]
+
+
+def expired(cursor: Cursor, stretch: Stretch) -> bool:
+    """Whether every reading in it has expired, whichever source it is of."""
+    cursor.execute(SQL["unexpired"], {"start": stretch.start, "stop": stretch.stop})
+    return not one(cursor)[0]
+
+
+def drop(cursor: Cursor, stretch: Stretch) -> bool:
+    """Drop it, if all of it has expired now that nobody can add to it; the first times of series
+    follow.
+
+    False, with nothing locked or changed, where the lock cannot be had soon, or something else
+    keeps it from being dropped.
+    """
+    cursor.execute("SAVEPOINT month")
+    try:
+        cursor.execute(SQL["lock_readings"])
+        table = sql.Identifier(stretch.schema, stretch.table)
+        cursor.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(table))
+        if expired(cursor, stretch):
+            bounds = {"start": stretch.start, "stop": stretch.stop}
+            if _is_partitioned(cursor):
+                cursor.execute(sql.SQL("DROP TABLE {}").format(table))
+            else:
+                cursor.execute(SQL["drop_chunk"], bounds)
+            cursor.execute(SQL["shrink_dropped"], bounds)
+            return True
+    except (
+        errors.LockNotAvailable,
+        errors.DeadlockDetected,
+        errors.DependentObjectsStillExist,
+        errors.UndefinedTable,
+    ) as error:
+        get_logger().debug("prune.month", month=stretch.table, reason=str(error).splitlines()[0])
+    cursor.execute("ROLLBACK TO SAVEPOINT month")
+    return False
 
 
 def _months(time: Int64) -> npt.NDArray[np.datetime64]:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from loader import ledger
-from loader.readings import Batch, Hole, Progress, Window
+from loader.readings import Batch, Bool, Hole, Progress, Window
 from loader.sqltext import storable
 from loader.stores.postgres.session import SQL, Cursor, micros, micros_or_none, stamp
+
+_NEVER = -(2**62)
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The ledger before a batch: each partition's coverage, and which of them have holes."""
+    """The ledger before a batch: each partition's coverage, which of them have holes, and up to
+    when the readings of those that retention has been at have expired."""
 
     coverage: Mapping[str, tuple[Window, ...]]
     holed: frozenset[str]
+    expired: Mapping[str, int]
 
 
 def ledger_of(cursor: Cursor, batch: Batch) -> Before:
@@ -27,12 +33,15 @@ def ledger_of(cursor: Cursor, batch: Batch) -> Before:
     found: dict[str, list[Window]] = {}
     holed: set[str] = set()
     cursor.execute(SQL["ledger_of"], {"source": batch.source, "partitions": sorted(stations)})
-    for name, has_holes, start, end in cursor:
+    expired: dict[str, int] = {}
+    for name, has_holes, expired_to, start, end in cursor:
         windows = found.setdefault(name, [])
         if start is not None:
             windows.append(Window(micros(start), micros(end)))
         if has_holes:
             holed.add(name)
+        if expired_to is not None:
+            expired[name] = micros(expired_to)
     unknown = sorted(stations.keys() - found.keys())
     if unknown:
         cursor.execute(
@@ -44,7 +53,49 @@ def ledger_of(cursor: Cursor, batch: Batch) -> Before:
                 "now": stamp(batch.read_at),
             },
         )
-    return Before({name: tuple(found.get(name, ())) for name in stations}, frozenset(holed))
+    return Before({name: tuple(found.get(name, ())) for name in stations}, frozenset(holed), expired)
+
+
+def expired_to(cursor: Cursor, batch: Batch) -> dict[str, int]:
+    """Up to when the readings of the batch's partitions have expired, where retention was at them."""
+    names = sorted({s.partition for s in batch.series})
+    cursor.execute(SQL["expired_to"], {"source": batch.source, "partitions": names})
+    return {name: micros(moment) for name, moment in cursor}
+
+
+def expired(batch: Batch, limit: Mapping[str, int]) -> Bool:
+    """Which of the batch's readings are not after their partition's `expired_to`."""
+    limits = [limit.get(s.partition, _NEVER) for s in batch.series]
+    return np.asarray(batch.readings.time <= np.array(limits, np.int64)[batch.readings.series])
+
+
+def unexpired(batch: Batch, limit: Mapping[str, int]) -> Batch:
+    """The batch without what has expired: those readings, and the ledger's windows up to there."""
+    if not limit:
+        return batch
+    gone = expired(batch, limit)
+    return replace(
+        batch,
+        readings=batch.readings.take(~gone),
+        progress=tuple(_cut(p, limit.get(p.partition)) for p in batch.progress),
+        counts=replace(batch.counts, expired=int(gone.sum())),
+    )
+
+
+def _cut(progress: Progress, limit: int | None) -> Progress:
+    if limit is None:
+        return progress
+    kept = Window(limit, -_NEVER)
+
+    def cut(windows: Sequence[Window]) -> tuple[Window, ...]:
+        return tuple(part for w in windows if (part := w.clip(kept)))
+
+    return replace(
+        progress,
+        read=cut(progress.read),
+        cover=cut(progress.cover),
+        holes=tuple(replace(h, window=part) for h in progress.holes if (part := h.window.clip(kept))),
+    )
 
 
 def hole(row: Sequence[Any]) -> Hole:

@@ -98,11 +98,12 @@ SELECT FROM lease WHERE source = %(source)s AND token = %(token)s FOR KEY SHARE;
 -- Their last sign of life is their newest batch.
 UPDATE run
 SET finished = greatest(run.started, b.last), outcome = 'interrupted',
-    error = 'the process ended before the run did',
+    error = %(died)s,
     fetched = b.fetched, new = b.new, duplicate = b.duplicate, refetched = b.refetched,
     revised = b.revised, late = b.late, missing = b.missing, suspect = b.suspect, failed = b.failed,
     quarantined = b.quarantined, vanished = b.vanished, due = b.due, observed = b.observed,
-    inconsistent = b.inconsistent, requests = b.requests, bytes = b.bytes
+    inconsistent = b.inconsistent, expired = b.expired, requests = b.requests, errors = b.errors,
+    bytes = b.bytes
 FROM run r
 CROSS JOIN LATERAL (
     SELECT max(committed_at) AS last,
@@ -113,7 +114,8 @@ CROSS JOIN LATERAL (
            coalesce(sum(failed), 0) AS failed, coalesce(sum(quarantined), 0) AS quarantined,
            coalesce(sum(vanished), 0) AS vanished, coalesce(sum(due), 0) AS due,
            coalesce(sum(observed), 0) AS observed, coalesce(sum(inconsistent), 0) AS inconsistent,
-           coalesce(sum(requests), 0) AS requests, coalesce(sum(bytes), 0) AS bytes
+           coalesce(sum(expired), 0) AS expired, coalesce(sum(requests), 0) AS requests,
+           coalesce(sum(errors), 0) AS errors, coalesce(sum(bytes), 0) AS bytes
     FROM batch WHERE batch.run_id = r.id
 ) b
 WHERE run.id = r.id AND r.source = %(source)s AND r.finished IS NULL;
@@ -134,7 +136,8 @@ SET finished = coalesce(%(finished)s, clock_timestamp()), outcome = %(outcome)s,
     fetched = b.fetched, new = b.new, duplicate = b.duplicate, refetched = b.refetched,
     revised = b.revised, late = b.late, missing = b.missing, suspect = b.suspect, failed = b.failed,
     quarantined = b.quarantined, vanished = b.vanished, due = b.due, observed = b.observed,
-    inconsistent = b.inconsistent, requests = b.requests + %(requests)s, bytes = b.bytes + %(bytes)s
+    inconsistent = b.inconsistent, expired = b.expired, requests = b.requests + %(requests)s,
+    errors = b.errors + %(errors)s, bytes = b.bytes + %(bytes)s
 FROM (
     SELECT coalesce(sum(fetched), 0) AS fetched, coalesce(sum(new), 0) AS new,
            coalesce(sum(duplicate), 0) AS duplicate, coalesce(sum(refetched), 0) AS refetched,
@@ -143,7 +146,8 @@ FROM (
            coalesce(sum(failed), 0) AS failed, coalesce(sum(quarantined), 0) AS quarantined,
            coalesce(sum(vanished), 0) AS vanished, coalesce(sum(due), 0) AS due,
            coalesce(sum(observed), 0) AS observed, coalesce(sum(inconsistent), 0) AS inconsistent,
-           coalesce(sum(requests), 0) AS requests, coalesce(sum(bytes), 0) AS bytes
+           coalesce(sum(expired), 0) AS expired, coalesce(sum(requests), 0) AS requests,
+           coalesce(sum(errors), 0) AS errors, coalesce(sum(bytes), 0) AS bytes
     FROM batch WHERE batch.run_id = %(run_id)s
 ) b
 WHERE run.id = %(run_id)s AND run.source = %(source)s;
@@ -159,7 +163,7 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: batch_counts
 SELECT fetched, new, duplicate, refetched, revised, late, missing, suspect, failed, quarantined,
-       vanished, due, observed, inconsistent, requests, bytes
+       vanished, due, observed, inconsistent, expired, requests, errors, bytes
 FROM batch WHERE run_id = %(run_id)s AND seq = %(seq)s;
 
 -- name: count_batch
@@ -168,7 +172,7 @@ SET committed_at = clock_timestamp(), fetched = %(fetched)s, new = %(new)s, dupl
     refetched = %(refetched)s, revised = %(revised)s, late = %(late)s, missing = %(missing)s,
     suspect = %(suspect)s, failed = %(failed)s, quarantined = %(quarantined)s, vanished = %(vanished)s,
     due = %(due)s, observed = %(observed)s, inconsistent = %(inconsistent)s,
-    requests = %(requests)s, bytes = %(bytes)s
+    expired = %(expired)s, requests = %(requests)s, errors = %(errors)s, bytes = %(bytes)s
 WHERE run_id = %(run_id)s AND seq = %(seq)s;
 
 -- name: lock_series
@@ -237,7 +241,7 @@ WHERE p.source = %(source)s AND p.partition = k.partition;
 
 -- name: ledger_of
 SELECT p.partition, EXISTS (SELECT FROM hole h WHERE h.source = p.source AND h.partition = p.partition),
-       c.from_time, c.to_time
+       p.expired_to, c.from_time, c.to_time
 FROM partition p
 LEFT JOIN coverage c ON c.source = p.source AND c.partition = p.partition
 WHERE p.source = %(source)s AND p.partition = ANY (%(partitions)s::text[])
@@ -339,6 +343,23 @@ SET rule = excluded.rule, reason = excluded.reason, time = excluded.time,
 UPDATE quarantine SET replayed_by = %(run_id)s
 WHERE source = %(source)s AND digest = ANY (%(digests)s::text[]);
 
+-- name: drop_limit_events
+-- A number for the series where it is the source's; only then is there something to replace.
+WITH known AS (SELECT id FROM series WHERE id = %(id)s AND source = %(source)s), gone AS (
+    DELETE FROM limit_event e USING known
+    WHERE e.series_id = known.id AND e.from_time > %(start)s AND e.from_time <= %(end)s
+)
+SELECT id FROM known;
+
+-- name: add_limit_events
+INSERT INTO limit_event (series_id, level, threshold, from_time, to_time, peak, readings)
+SELECT %(id)s, k.*
+FROM unnest(%(levels)s::text[], %(thresholds)s::double precision[], %(starts)s::timestamptz[],
+            %(ends)s::timestamptz[], %(peaks)s::double precision[], %(readings)s::bigint[])
+    AS k(level, threshold, from_time, to_time, peak, readings)
+ON CONFLICT (series_id, from_time, level, threshold) DO UPDATE
+SET to_time = excluded.to_time, peak = excluded.peak, readings = excluded.readings;
+
 -- name: drop_quarantined
 DELETE FROM quarantine WHERE source = %(source)s AND digest = ANY (%(digests)s::text[]);
 
@@ -406,6 +427,10 @@ DELETE FROM reading WHERE series_id = %(of)s AND time <= coalesce(
 DELETE FROM revision WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM revision WHERE series_id = %(of)s LIMIT %(limit)s));
 
+-- name: forget_limit_event
+DELETE FROM limit_event WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM limit_event WHERE series_id = %(of)s LIMIT %(limit)s));
+
 -- name: forget_place
 DELETE FROM place WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM place WHERE series_id = %(of)s LIMIT %(limit)s));
@@ -450,7 +475,7 @@ SELECT source FROM partition UNION SELECT source FROM run;
 SELECT id, source, trigger, started, finished, outcome, partitions_ok, partitions_failed,
        slowest_request_s, quality, error,
        fetched, new, duplicate, refetched, revised, late, missing, suspect, failed, quarantined,
-       vanished, due, observed, inconsistent, requests, bytes
+       vanished, due, observed, inconsistent, expired, requests, errors, bytes
 FROM run WHERE %(source)s::text IS NULL OR source = %(source)s
 ORDER BY id DESC LIMIT %(limit)s;
 
@@ -483,6 +508,12 @@ WHERE source = %(source)s ORDER BY partition, from_time;
 SELECT s.partition, l.histogram FROM lateness l JOIN series s ON s.id = l.series_id
 WHERE l.source = %(source)s ORDER BY l.series_id;
 
+-- name: limit_events
+SELECT e.series_id, e.level, e.threshold, e.from_time, e.to_time, e.peak, e.readings
+FROM limit_event e JOIN series s ON s.id = e.series_id
+WHERE (%(source)s::text IS NULL OR s.source = %(source)s) AND (e.to_time IS NULL OR e.to_time > %(since)s)
+ORDER BY e.series_id, e.from_time, e.level, e.threshold;
+
 -- name: scan
 COPY (
     SELECT time, coalesce(value, 'NaN'), flag, tests FROM reading
@@ -501,29 +532,3 @@ SELECT current_setting('server_version'), current_database(), current_schema(),
        (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
        (SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass('reading')),
        pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on';
-
--- name: add_budget
-INSERT INTO budget (key, window_s, window_start, used)
-SELECT %(key)s, k.*, 0 FROM unnest(%(windows)s::integer[], %(starts)s::timestamptz[]) AS k
-ON CONFLICT (key, window_s) DO NOTHING;
-
--- name: lock_budget
-SELECT window_s, window_start, used, blocked_until FROM budget WHERE key = %(key)s
-ORDER BY window_s FOR UPDATE;
-
--- name: put_budget
-UPDATE budget b SET window_start = k.window_start, used = k.used
-FROM unnest(%(windows)s::integer[], %(starts)s::timestamptz[], %(used)s::bigint[])
-    AS k(window_s, window_start, used)
-WHERE b.key = %(key)s AND b.window_s = k.window_s;
-
--- name: give_back
-UPDATE budget SET used = greatest(0, used - %(count)s)
-WHERE key = %(key)s AND window_s > 0 AND window_start <= %(at)s
-  AND %(at)s < window_start + make_interval(secs => window_s);
-
--- name: block
-INSERT INTO budget (key, window_s, window_start, used, blocked_until)
-VALUES (%(key)s, 0, %(until)s, 0, %(until)s)
-ON CONFLICT (key, window_s) DO UPDATE
-SET blocked_until = greatest(budget.blocked_until, excluded.blocked_until);

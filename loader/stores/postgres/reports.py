@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loader import lateness
+from loader.journal import Cutoffs, LimitEvent, Severity
 from loader.readings import (
     Counts,
     Hole,
@@ -22,7 +23,7 @@ from loader.readings import (
     StoredSeries,
     Window,
 )
-from loader.stores.postgres import copy, progress, schema
+from loader.stores.postgres import copy, progress, prune, schema
 from loader.stores.postgres.session import (
     SQL,
     Cursor,
@@ -154,6 +155,19 @@ class PostgresReports:
                 count,
                 replayed_by,
             ) in self._rows("quarantined", {"source": source, "limit": limit})
+        ]
+
+    def prunable(self, source: str, cutoffs: Cutoffs) -> dict[str, int]:
+        return self._ask(lambda cursor: prune.prunable(cursor, source, cutoffs))
+
+    def limit_events(self, source: str | None, since: int) -> list[LimitEvent]:
+        return [
+            LimitEvent(
+                number, Severity(level), threshold, micros(start), micros_or_none(end), peak, readings
+            )
+            for number, level, threshold, start, end, peak, readings in self._rows(
+                "limit_events", {"source": source, "since": clamped(since)}
+            )
         ]
 
     def facts(self) -> dict[str, str]:

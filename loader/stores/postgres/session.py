@@ -25,7 +25,11 @@ Backend = tuple[int, datetime]
 
 T = TypeVar("T")
 
-SQL = queries(Path(__file__).with_name("queries.sql"))
+SQL = {
+    name: sql
+    for file in ("queries.sql", "prune.sql", "journal.sql")
+    for name, sql in queries(Path(__file__).with_name(file)).items()
+}
 
 OLDEST_SERVER = 15
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

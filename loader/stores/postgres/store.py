@@ -9,14 +9,17 @@ from typing import TypeVar
 
 from loader.contracts import Checker, Committed, Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
-from loader.readings import Batch, Outcome, Partition, RunReport
+from loader.journal import Cutoffs, LimitEvent
+from loader.readings import Batch, Int64, Outcome, Partition, RunReport, Window
 from loader.sqltext import storable
-from loader.stores.postgres import commit, schema
+from loader.stores.postgres import commit, progress, prune, schema
 from loader.stores.postgres import lease as leases
+from loader.stores.postgres.alertbook import PostgresAlertBook
 from loader.stores.postgres.journal import PostgresJournal
 from loader.stores.postgres.lease import PostgresLease
 from loader.stores.postgres.partitions import MonthMissing, Months
 from loader.stores.postgres.reports import PostgresReports
+from loader.stores.postgres.requests import PostgresRequests
 from loader.stores.postgres.session import (
     SQL,
     Backend,
@@ -26,6 +29,7 @@ from loader.stores.postgres.session import (
     Server,
     Session,
     Sessions,
+    clamped,
     one,
     stamp,
     transact,
@@ -40,8 +44,8 @@ _WRITING = Limits(statement_s=300, lock_s=30)
 _ASKING = Limits(statement_s=300, lock_s=10)
 
 
-class PostgresStore(PostgresReports, PostgresJournal):
-    """A `Store`, `Reports` and `Journal` in one PostgreSQL database.
+class PostgresStore(PostgresReports, PostgresJournal, PostgresRequests, PostgresAlertBook):
+    """A `Database`: store, reports, journal and alert book in one PostgreSQL database.
 
     Nothing connects before the first call. `url` must lead to the server itself or to a pooler
     in session mode, for the sake of the lease. `beat_s` is how often a holder shows that it is
@@ -109,6 +113,7 @@ class PostgresStore(PostgresReports, PostgresJournal):
             "quality": report.quality,
             "error": None if report.error is None else storable(report.error),
             "requests": report.counts.requests,
+            "errors": report.counts.errors,
             "bytes": report.counts.bytes,
         }
 
@@ -164,12 +169,20 @@ class PostgresStore(PostgresReports, PostgresJournal):
         for _ in range(commit.TRIES):
             with self._guard:
                 self._held(lease)
-                self._months.ensure(self._writer, batch.readings.time)
+                self._months.ensure(self._writer, self._to_write(batch))
             try:
                 return self._write(lease, work)
             except MonthMissing:
                 self._months.forget()
         raise StoreUnavailable(f"{self.url}: months of `reading` disappear as fast as they are made")
+
+    def _to_write(self, batch: Batch) -> Int64:
+        """The times of the readings that need a month; of what has expired none is made anew."""
+        time = batch.readings.time
+        if not len(time) or not self._months.unseen(time):
+            return time
+        expired_to = self._writer.run(lambda cursor: progress.expired_to(cursor, batch))
+        return time[~progress.expired(batch, expired_to)]
 
     def reset(self, lease: Lease, partition: str | None, watermark: int | None) -> int:
         parameters = {"source": lease.source, "partition": partition, "watermark": stamp(watermark)}
@@ -191,7 +204,7 @@ class PostgresStore(PostgresReports, PostgresJournal):
         ids = [number for (number,) in self._rows("source_ids", {"source": lease.source})]
         steps = deque[tuple[str, str | int]]()
         steps.extend((table, lease.source) for table in ("coverage", "hole", "partition"))
-        steps.extend((table, i) for i in ids for table in ("reading", "revision", "place"))
+        steps.extend((table, i) for i in ids for table in ("reading", "revision", "place", "limit_event"))
         steps.extend(
             (table, lease.source) for table in ("lateness", "quarantine", "series", "batch", "run")
         )
@@ -215,6 +228,43 @@ class PostgresStore(PostgresReports, PostgresJournal):
                 if done:
                     steps.popleft()
         return deleted
+
+    def prune(self, lease: Lease, cutoffs: Cutoffs) -> dict[str, int]:
+        return prune.prune(
+            lease.source,
+            cutoffs,
+            write=lambda work: self._write(lease, work),
+            ask=self._ask,
+            dropped=self._months.forget,
+        )
+
+    def put_limit_events(
+        self, lease: Lease, series_id: int, window: Window, events: Sequence[LimitEvent]
+    ) -> None:
+        if any(event.series_id != series_id for event in events):
+            raise StoreError(f"limit events of other series than {series_id} were given for it")
+        found = {(e.from_time, e.level, e.threshold): e for e in events}
+        parameters = {
+            "source": lease.source,
+            "id": series_id,
+            "start": clamped(window.start),
+            "end": clamped(window.end),
+            "levels": [e.level for e in found.values()],
+            "thresholds": [e.threshold for e in found.values()],
+            "starts": [stamp(e.from_time) for e in found.values()],
+            "ends": [stamp(e.to_time) for e in found.values()],
+            "peaks": [e.peak for e in found.values()],
+            "readings": [e.readings for e in found.values()],
+        }
+
+        def work(cursor: Cursor) -> None:
+            cursor.execute(SQL["drop_limit_events"], parameters)
+            if cursor.fetchone() is None:
+                raise StoreError(f"series {series_id} is not of source {lease.source!r}")
+            if found:
+                cursor.execute(SQL["add_limit_events"], parameters)
+
+        self._write(lease, work)
 
     def drop_quarantined(self, lease: Lease, digests: Sequence[str]) -> int:
         def work(cursor: Cursor) -> int:
