@@ -131,6 +131,7 @@ def test_messages_come_back_as_they_were_queued(store: AnyStore) -> None:
         assert isinstance(claimed.notice.facts, tuple)
         assert (claimed.channel, claimed.queued_at) == ("mail", at(number))
         assert (claimed.tries, claimed.delivered_at, claimed.error) == (0, None, None)
+        store.settle(made.id, "mail", delivered_at=at(number))
 
 
 def test_alert_and_message_are_recorded_together(store: AnyStore, query: Query) -> None:

@@ -27,7 +27,7 @@ from loader.readings import (
     Series,
     Window,
 )
-from loader.stores.sqlite import ledger_rows
+from loader.stores.sqlite import ledger_rows, retention
 from loader.stores.sqlite.database import SQL
 
 Key = tuple[str, str, str]
@@ -69,6 +69,7 @@ def write(
     done = connection.execute(_FIND_BATCH, (batch.run_id, batch.seq)).fetchone()
     if done:
         return Committed(Counts(*done), replayed=True), {}
+    batch, expired = retention.unexpired(connection, batch)
     stored = _look(connection, batch, known)
     bounds = np.searchsorted(batch.readings.series, np.arange(len(batch.series) + 1))
     split, old_values = _compare(connection, batch.readings, stored, bounds)
@@ -90,6 +91,7 @@ def write(
         ledger_rows.write_progress(connection, batch.source, progress)
     counts = replace(
         batch.counts,
+        expired=expired,
         new=int(split.new.sum()),
         refetched=int(split.refetched.sum()),
         revised=int(split.revised.sum()),

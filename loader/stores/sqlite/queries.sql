@@ -235,8 +235,87 @@ DELETE FROM batch WHERE (run_id, seq) IN (
 -- name: forget_run
 DELETE FROM run WHERE id IN (SELECT id FROM run WHERE source = ? LIMIT ?);
 
+-- name: forget_limit_event
+DELETE FROM limit_event WHERE (series_id, from_time, level, threshold) IN (
+    SELECT series_id, from_time, level, threshold FROM limit_event WHERE series_id = ? LIMIT ?);
+
 -- name: source_series_ids
 SELECT id FROM series WHERE source = ? ORDER BY id;
+
+-- name: expired_to
+SELECT partition, expired_to FROM partition
+WHERE source = ? AND partition IN (SELECT value FROM json_each(?)) AND expired_to IS NOT NULL;
+
+-- name: raise_expired
+UPDATE partition SET expired_to = ? WHERE source = ? AND coalesce(expired_to < ?, TRUE);
+
+-- name: expire_coverage
+DELETE FROM coverage WHERE source = ? AND to_time <= ?;
+
+-- name: cut_coverage
+UPDATE coverage SET from_time = ? WHERE source = ? AND from_time < ?;
+
+-- name: expire_holes
+DELETE FROM hole WHERE source = ? AND to_time <= ?;
+
+-- name: cut_holes
+UPDATE hole SET from_time = ? WHERE source = ? AND from_time < ?;
+
+-- name: series_begun
+SELECT id FROM series WHERE source = ? AND first_time <= ? ORDER BY id;
+
+-- name: first_reading
+UPDATE series SET first_time = (SELECT min(time) FROM reading WHERE series_id = series.id) WHERE id = ?;
+
+-- name: prune_reading
+DELETE FROM reading WHERE (series_id, time) IN (
+    SELECT series_id, time FROM reading WHERE series_id = ? AND time <= ? ORDER BY time LIMIT ?);
+
+-- name: prune_revision
+DELETE FROM revision WHERE rowid IN (
+    SELECT v.rowid FROM series AS s JOIN revision AS v ON v.series_id = s.id
+    WHERE s.source = ? AND v.time <= ? LIMIT ?);
+
+-- name: prune_batch
+DELETE FROM batch WHERE (run_id, seq) IN (
+    SELECT b.run_id, b.seq FROM run AS r JOIN batch AS b ON b.run_id = r.id
+    WHERE r.source = ? AND r.finished IS NOT NULL AND (r.finished <= ? OR b.committed_at <= ?) LIMIT ?);
+
+-- name: prune_run
+DELETE FROM run WHERE id IN (SELECT id FROM run WHERE source = ? AND finished <= ? LIMIT ?);
+
+-- name: prune_quarantine
+DELETE FROM quarantine WHERE rowid IN (
+    SELECT rowid FROM quarantine WHERE source = ? AND last_seen <= ? LIMIT ?);
+
+-- name: prunable_reading
+SELECT count(*) FROM series AS s JOIN reading AS r ON r.series_id = s.id WHERE s.source = ? AND r.time <= ?;
+
+-- name: prunable_revision
+SELECT count(*) FROM series AS s JOIN revision AS v ON v.series_id = s.id WHERE s.source = ? AND v.time <= ?;
+
+-- name: prunable_batch
+SELECT count(*) FROM run AS r JOIN batch AS b ON b.run_id = r.id
+WHERE r.source = ? AND r.finished IS NOT NULL AND (r.finished <= ? OR b.committed_at <= ?);
+
+-- name: prunable_run
+SELECT count(*) FROM run WHERE source = ? AND finished <= ?;
+
+-- name: prunable_quarantine
+SELECT count(*) FROM quarantine WHERE source = ? AND last_seen <= ?;
+
+-- name: drop_limit_events
+DELETE FROM limit_event WHERE series_id = ? AND from_time > ? AND from_time <= ?;
+
+-- name: put_limit_event
+INSERT OR REPLACE INTO limit_event (series_id, level, threshold, from_time, to_time, peak, readings)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: limit_events
+SELECT e.series_id, e.level, e.threshold, e.from_time, e.to_time, e.peak, e.readings
+FROM limit_event AS e JOIN series AS s ON s.id = e.series_id
+WHERE coalesce(s.source = ?, TRUE) AND coalesce(e.to_time > ?, TRUE)
+ORDER BY e.series_id, e.from_time, e.level, e.threshold;
 
 -- name: find_budget
 SELECT window_s, window_start, used, blocked_until FROM budget WHERE key = ?;
@@ -252,3 +331,88 @@ WHERE key = ? AND ? BETWEEN window_start AND window_start + window_s * 1000000 -
 -- name: block
 INSERT INTO budget (key, window_s, window_start, used, blocked_until) VALUES (?, 0, 0, 0, ?)
 ON CONFLICT (key, window_s) DO UPDATE SET blocked_until = max(coalesce(blocked_until, 0), excluded.blocked_until);
+
+-- name: queue_request
+INSERT INTO request (source, kind, arguments, asked_by, queued_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: find_request
+SELECT id, source, kind, arguments, asked_by, queued_at, state, started, finished, progress, result, error,
+    cancelling
+FROM request WHERE id = ?;
+
+-- name: newest_requests
+SELECT id, source, kind, arguments, asked_by, queued_at, state, started, finished, progress, result, error,
+    cancelling
+FROM request WHERE coalesce(source = ?, TRUE) ORDER BY id DESC LIMIT ?;
+
+-- name: open_requests
+SELECT id, source, kind, arguments, asked_by, queued_at, state, started, finished, progress, result, error,
+    cancelling
+FROM request WHERE state IN ('queued', 'running') AND coalesce(source = ?, TRUE) ORDER BY id LIMIT ?;
+
+-- name: note_request
+UPDATE request
+SET state = coalesce(:state, state), progress = coalesce(:progress, progress),
+    result = coalesce(:result, result), error = coalesce(:error, error),
+    started = coalesce(started, CASE WHEN :state = 'running' THEN :at END),
+    finished = CASE WHEN :state IN ('done', 'failed', 'cancelled') THEN :at END
+WHERE id = :id AND state IN ('queued', 'running');
+
+-- name: cancel_queued
+UPDATE request SET state = 'cancelled', finished = ? WHERE id = ? AND state = 'queued';
+
+-- name: cancel_running
+UPDATE request SET cancelling = 1 WHERE id = ? AND state = 'running';
+
+-- name: alerts
+SELECT source, rule, subject, phase, severity, count, since, updated, alerted_at, sent, last_sent, notice,
+    cause, value, detail
+FROM alert ORDER BY source, rule, subject;
+
+-- name: put_alert
+INSERT OR REPLACE INTO alert (source, rule, subject, phase, severity, count, since, updated, alerted_at, sent,
+    last_sent, notice, cause, value, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: drop_alert
+DELETE FROM alert WHERE source = ? AND rule = ? AND subject = ?;
+
+-- name: add_dispatch
+INSERT INTO outbox (notice, channel, message, queued_at, next_try, tries, delivered_at, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (notice, channel) DO NOTHING;
+
+-- name: withdraw
+DELETE FROM outbox WHERE notice = ? AND next_try IS NOT NULL;
+
+-- name: is_due
+SELECT 1 FROM outbox WHERE next_try <= ? LIMIT 1;
+
+-- name: due_dispatches
+SELECT rowid, message, channel, queued_at, next_try, tries, delivered_at, error FROM outbox
+WHERE next_try <= ? ORDER BY queued_at, rowid LIMIT ?;
+
+-- name: hold_dispatch
+UPDATE outbox SET next_try = ? WHERE rowid = ?;
+
+-- name: settle_dispatch
+UPDATE outbox SET tries = tries + 1, delivered_at = :delivered_at, next_try = :next_try, error = :error
+WHERE notice = :notice AND channel = :channel AND delivered_at IS NULL
+    AND (next_try IS NOT NULL OR :delivered_at IS NOT NULL);
+
+-- name: delivered
+SELECT DISTINCT notice FROM outbox
+WHERE notice IN (SELECT value FROM json_each(?)) AND delivered_at IS NOT NULL;
+
+-- name: newest_dispatches
+SELECT message, channel, queued_at, next_try, tries, delivered_at, error FROM outbox
+ORDER BY queued_at DESC, rowid DESC LIMIT ?;
+
+-- name: mutes
+SELECT source, until, reason, "by", at FROM mute WHERE until > ? ORDER BY source;
+
+-- name: put_mute
+INSERT OR REPLACE INTO mute (source, until, reason, "by", at) VALUES (?, ?, ?, ?, ?);
+
+-- name: drop_mute
+DELETE FROM mute WHERE source = ?;

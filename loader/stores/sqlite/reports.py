@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from loader import lateness
+from loader.journal import Cutoffs, LimitEvent, Severity
 from loader.readings import (
     COUNT_NAMES,
     Counts,
@@ -24,7 +25,7 @@ from loader.readings import (
     StoredSeries,
     Window,
 )
-from loader.stores.sqlite import ledger_rows, schema
+from loader.stores.sqlite import ledger_rows, retention, schema
 from loader.stores.sqlite.database import SQL, Database
 
 CHUNK = 50_000
@@ -92,6 +93,15 @@ class SQLiteReports:
     def quarantined(self, source: str | None, limit: int) -> list[Quarantined]:
         with self._database.reading() as connection:
             return [Quarantined(*row) for row in connection.execute(SQL["quarantined"], (source, limit))]
+
+    def prunable(self, source: str, cutoffs: Cutoffs) -> dict[str, int]:
+        with self._database.reading() as connection:
+            return retention.prunable(connection, source, cutoffs)
+
+    def limit_events(self, source: str | None, since: int) -> list[LimitEvent]:
+        with self._database.reading() as connection:
+            rows = connection.execute(SQL["limit_events"], (source, since)).fetchall()
+        return [LimitEvent(number, Severity(level), *rest) for number, level, *rest in rows]
 
     def facts(self) -> dict[str, str]:
         path = self._database.path

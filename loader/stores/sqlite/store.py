@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +12,14 @@ from pathlib import Path
 from loader import ledger
 from loader.contracts import DIED, Checker, Clock, Committed, Lease
 from loader.errors import LeaseLost, StoreError
+from loader.journal import Cutoffs, LimitEvent
 from loader.readings import COUNT_NAMES, Batch, Counts, Hole, Outcome, Partition, RunReport, Window
 from loader.sqltext import storable
-from loader.stores.sqlite import commit, lease, ledger_rows, schema
+from loader.stores.sqlite import commit, lease, ledger_rows, retention, schema
+from loader.stores.sqlite.alertbook import SQLiteAlertBook
 from loader.stores.sqlite.database import SQL, Database
 from loader.stores.sqlite.journal import SQLiteJournal
 from loader.stores.sqlite.reports import SQLiteReports
-
-FORGET_ROWS = 50_000
-"""Rows deleted in one transaction, so that readers' snapshots and the log stay small."""
 
 _SUM_BATCHES = SQL["sum_batches"].format(sums=", ".join(f"coalesce(sum({n}), 0)" for n in COUNT_NAMES))
 _PUT_COUNTS = SQL["put_counts"].format(counts=", ".join(f"{n} = ?" for n in COUNT_NAMES))
@@ -31,8 +29,8 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-class SQLiteStore(SQLiteReports, SQLiteJournal):
-    """A `Store`, `Reports` and `Journal` in one file.
+class SQLiteStore(SQLiteReports, SQLiteJournal, SQLiteAlertBook):
+    """A `Store`, `Reports`, `Journal` and `AlertBook` in one file.
 
     `clock` dates only what the store itself notes: when a batch was committed, when a run without
     an end must have ended, when a migration was applied. `busy_s` is how long any call waits for
@@ -154,29 +152,27 @@ class SQLiteStore(SQLiteReports, SQLiteJournal):
         return changed
 
     def forget(self, lease: Lease) -> dict[str, int]:
-        """The ledger goes first: readings without coverage are only read again, coverage without
-        readings would be a loss nobody sees. Runs go last, so that the source stays listed."""
         with self._database.reading() as connection:
             ids = [number for (number,) in connection.execute(SQL["source_series_ids"], (lease.source,))]
-        steps = deque[tuple[str, str | int]]()
-        steps.extend((table, lease.source) for table in ("coverage", "hole", "partition"))
-        steps.extend((table, i) for i in ids for table in ("reading", "revision", "place"))
-        steps.extend(
-            (table, lease.source) for table in ("lateness", "quarantine", "series", "batch", "run")
-        )
-        deleted = dict.fromkeys((table for table, _ in steps), 0)
-        while steps:
-            room = FORGET_ROWS
-            with self._writing(lease) as connection:
-                while steps and room > 0:
-                    table, whose = steps[0]
-                    gone = connection.execute(SQL[f"forget_{table}"], (whose, room)).rowcount
-                    deleted[table] += gone
-                    if gone < room:
-                        steps.popleft()
-                    room -= max(gone, 1)
+        deleted = retention.forget(lambda: self._writing(lease), lease.source, ids)
         self._ids.pop(lease.source, None)
         return deleted
+
+    def prune(self, lease: Lease, cutoffs: Cutoffs) -> dict[str, int]:
+        return retention.prune(lambda: self._writing(lease), lease.source, cutoffs)
+
+    def put_limit_events(
+        self, lease: Lease, series_id: int, window: Window, events: Sequence[LimitEvent]
+    ) -> None:
+        with self._writing(lease) as connection:
+            connection.execute(SQL["drop_limit_events"], (series_id, window.start, window.end))
+            connection.executemany(
+                SQL["put_limit_event"],
+                [
+                    (series_id, e.level, e.threshold, e.from_time, e.to_time, e.peak, e.readings)
+                    for e in events
+                ],
+            )
 
     def drop_quarantined(self, lease: Lease, digests: Sequence[str]) -> int:
         with self._writing(lease) as connection:
