@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from loader.errors import StoreError
-from loader.readings import Batch, Counts, Place, Readings, Series
+from loader.journal import Cutoffs
+from loader.readings import Batch, Counts, Place, Readings, Series, Window
 from loader.sqltext import Migration
 from loader.stores.sqlite import SQLiteStore, schema
+from loader.stores.sqlite.database import SQL
 
 SECOND_STEP = Migration(
     len(schema.MIGRATIONS) + 1,
@@ -47,6 +49,74 @@ def test_every_earlier_version_becomes_the_current_one(
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.migrate(fresh, lambda: 3)
         assert tables(connection) == tables(fresh)
+    assert schema.version(connection) == len(schema.MIGRATIONS)
+
+
+VERSION_1 = """
+INSERT INTO run (source, "trigger", started, finished, outcome, fetched, new, requests, bytes)
+VALUES ('src', 'manual', 1, 9, 'ok', 3, 3, 2, 700);
+INSERT INTO run (source, "trigger", started) VALUES ('src', 'schedule', 10);
+INSERT INTO batch VALUES (1, 0, 5, 6, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 700);
+INSERT INTO batch VALUES (2, 0, 11, 12, 2, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 300);
+INSERT INTO partition (source, partition, station, watermark, discovered_at, listed_at)
+VALUES ('src', 'p1', 'st1', 4000000, 1, 1);
+INSERT INTO coverage VALUES ('src', 'p1', 0, 4000000);
+INSERT INTO series (source, sensor, parameter, unit, partition, station, name, timezone, first_time, last_time)
+VALUES ('src', 's1', 'pm25', 'ug/m3', 'p1', 'st1', '', '', 1000000, 4000000);
+INSERT INTO reading VALUES (1, 1000000, 1.0, 1, 0, 1), (1, 2000000, 2.0, 1, 0, 1), (1, 3000000, NULL, 9, 0, 1),
+    (1, 4000000, 4.0, 1, 0, 2);
+INSERT INTO revision VALUES (1, 2000000, 1.5, 2.0, 1);
+INSERT INTO quarantine (source, partition, digest, rule, reason, payload, first_run, last_seen)
+VALUES ('src', 'p1', 'd', 'schema', 'bad', x'00', 1, 5);
+"""
+
+
+def test_a_file_of_version_1_goes_on_working(tmp_path: Path) -> None:
+    """Everything in it is still there, its runs have failed no request, and it can be loaded into,
+    its unfinished run closed, and pruned."""
+    path = tmp_path / "loader.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        schema.migrate(old, lambda: 1, schema.MIGRATIONS[:1])
+        old.executescript(VERSION_1)
+    store = SQLiteStore(path)
+    store.migrate()
+    newest, first = store.runs("src", 9)
+    assert first.counts == Counts(fetched=3, new=3, requests=2, bytes=700)
+    assert (newest.outcome, newest.counts) == (None, Counts())
+    lease = store.acquire("src")
+    assert store.runs("src", 1)[0].counts == Counts(fetched=2, new=1, refetched=1, requests=1, bytes=300)
+    run = store.begin_run(lease, "test", 20)
+    listed = (Series("s1", "pm25", "ug/m3", "st1", "p1"),)
+    counts = Counts(fetched=2, requests=3, errors=1)
+    batch = Batch(
+        run, 0, "src", 21, listed, Readings.of([0, 0], [10**6, 5 * 10**6], [1.0, 5.0]), (), (), (), counts
+    )
+    done = store.commit(lease, batch, lambda _, r: (r.flag, r.tests)).counts
+    assert done == Counts(fetched=2, new=1, refetched=1, requests=3, errors=1)
+    gone = store.prune(lease, Cutoffs(readings=2_000_000, revisions=2_000_000, runs=9, quarantine=5))
+    assert gone == {"reading": 2, "revision": 1, "batch": 1, "run": 1, "quarantine": 1}
+    (state,) = store.partitions("src")
+    assert (state.coverage, state.watermark) == ((Window(2_000_000, 4_000_000),), 4_000_000)
+    assert [s.first_time for s in store.series("src")] == [3_000_000]
+    assert store.request(store.queue("src", "prune", {}, "x", 1)) is not None
+    store.close()
+
+
+@pytest.mark.parametrize("number", [m.number for m in schema.MIGRATIONS])
+def test_a_migration_killed_midway_is_done_again(connection: sqlite3.Connection, number: int) -> None:
+    """Whatever statement it had come to: none of it is there, and the next attempt is complete."""
+    step = schema.MIGRATIONS[number - 1]
+    schema.migrate(connection, lambda: 1, schema.MIGRATIONS[: number - 1])
+    before = tables(connection)
+    for stop in range(1, len(list(schema.statements(step.sql)))):
+        some = "".join(list(schema.statements(step.sql))[:stop])
+        cut = Migration(number, step.name, some + "SELECT * FROM nowhere;\n")
+        with pytest.raises(sqlite3.OperationalError):
+            schema.migrate(connection, lambda: 2, (*schema.MIGRATIONS[: number - 1], cut))
+        assert {t for t in tables(connection) if t[1] != "schema_version"} == {
+            t for t in before if t[1] != "schema_version"
+        }
+    schema.migrate(connection, lambda: 3)
     assert schema.version(connection) == len(schema.MIGRATIONS)
 
 
@@ -195,3 +265,28 @@ def test_the_view_reads_by_key(loaded: Path) -> None:
     steps = [row[3] for row in plan]
     assert any(step.startswith("SEARCH r USING PRIMARY KEY") for step in steps), steps
     assert not any("SCAN" in step or "TEMP B-TREE" in step for step in steps), steps
+
+
+QUESTIONS = {
+    "is_due": (1,),
+    "due_dispatches": (1, 50),
+    "newest_dispatches": (50,),
+    "open_requests": (None, 50),
+    "find_request": (1,),
+    "delivered": ("[]",),
+    "expired_to": ("src", "[]"),
+    "prunable_reading": ("src", 1),
+    "prunable_revision": ("src", 1),
+    "prunable_batch": ("src", 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_what_is_asked_often_reads_no_whole_table(tmp_path: Path, name: str) -> None:
+    """Outbox, requests, ledger and readings are found by an index, however many there are."""
+    with closing(sqlite3.connect(tmp_path / "some.db", isolation_level=None)) as connection:
+        schema.migrate(connection, lambda: 1)
+        plan = connection.execute("EXPLAIN QUERY PLAN " + SQL[name], QUESTIONS[name]).fetchall()
+    steps = [row[3] for row in plan]
+    whole = [s for s in steps if s.startswith("SCAN") and "json_each" not in s and "USING" not in s]
+    assert whole == [], steps

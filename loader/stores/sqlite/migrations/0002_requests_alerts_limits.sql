@@ -34,7 +34,6 @@ CREATE TABLE request (
     cancelling INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-CREATE INDEX request_source ON request (source, id);
 CREATE INDEX request_open ON request (id) WHERE state IN ('queued', 'running');
 
 CREATE TABLE alert (
