@@ -61,10 +61,11 @@ INSERT INTO batch VALUES (2, 0, 11, 12, 2, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 INSERT INTO partition (source, partition, station, watermark, discovered_at, listed_at)
 VALUES ('src', 'p1', 'st1', 4000000, 1, 1);
 INSERT INTO coverage VALUES ('src', 'p1', 0, 4000000);
-INSERT INTO series (source, sensor, parameter, unit, partition, station, name, timezone, first_time, last_time)
+INSERT INTO series
+    (source, sensor, parameter, unit, partition, station, name, timezone, first_time, last_time)
 VALUES ('src', 's1', 'pm25', 'ug/m3', 'p1', 'st1', '', '', 1000000, 4000000);
-INSERT INTO reading VALUES (1, 1000000, 1.0, 1, 0, 1), (1, 2000000, 2.0, 1, 0, 1), (1, 3000000, NULL, 9, 0, 1),
-    (1, 4000000, 4.0, 1, 0, 2);
+INSERT INTO reading VALUES (1, 1000000, 1.0, 1, 0, 1), (1, 2000000, 2.0, 1, 0, 1),
+    (1, 3000000, NULL, 9, 0, 1), (1, 4000000, 4.0, 1, 0, 2);
 INSERT INTO revision VALUES (1, 2000000, 1.5, 2.0, 1);
 INSERT INTO quarantine (source, partition, digest, rule, reason, payload, first_run, last_seen)
 VALUES ('src', 'p1', 'd', 'schema', 'bad', x'00', 1, 5);
