@@ -136,7 +136,7 @@ class Centre:
             standing = self._spool.alerts()
             old = next((a for a in standing if a.rule == "store"), None)
             since = now if old is None else old.since
-                finding = Finding(
+            finding = Finding(
                 "",
                 "store",
                 "",
@@ -159,13 +159,16 @@ class Centre:
 
     def deliver(self, store: AlertBook | None, stop: threading.Event, patience_s: float) -> None:
         """Send what is due, from the spool and from the store's outbox, until nothing is or time is
-        up. Never raises for a channel's trouble; raises what the store raises."""
+        up. Never raises: neither for a channel's trouble nor for the store's."""
         with self._sending:
             deadline = time.monotonic() + patience_s
             send_due(self._spool, self._channels, self._clock, stop, patience_s)
             if store is not None:
                 left = max(0.0, deadline - time.monotonic())
-                send_due(store, self._channels, self._clock, stop, left)
+                try:
+                    send_due(store, self._channels, self._clock, stop, left)
+                except LoaderError as error:
+                    get_logger().warning("alerts.outbox", reason=one_line(str(error)))
 
     def test(self, channel: str | None) -> list[tuple[str, str | None]]:
         """Send a test message through one channel, or all: (channel, what went wrong)."""
@@ -223,15 +226,14 @@ class Centre:
         background: Mapping[str, Background],
     ) -> None:
         alerts = [a for key, a in step.alerts.items() if _news(before.get(key), a)]
-        dispatches = []
-        for message in step.messages:
-            told = notice(message, now, background)
-            get_logger(rule=told.rule, notice=told.id).info(
-                "alert", kind=str(told.kind), title=told.title, channels=len(message.channels)
-            )
-            dispatches += [Dispatch(told, channel, now, now) for channel in message.channels]
+        told = [(message, notice(message, now, background)) for message in step.messages]
+        dispatches = [Dispatch(made, channel, now, now) for m, made in told for channel in m.channels]
         if alerts or dispatches or step.withdrawn:
             book.record(alerts, dispatches, step.withdrawn)
+        for message, made in told:
+            get_logger(rule=made.rule, notice=made.id).warning(
+                "alert", kind=str(made.kind), title=made.title, channels=list(message.channels)
+            )
 
 
 def try_channels(channels: Channels, name: str | None, clock: Clock) -> list[tuple[str, str | None]]:

@@ -192,7 +192,14 @@ def freshness(s: Situation) -> list[Finding] | None:
     )
     if looked is None or timetable.after(timetable.after(looked)) <= s.now:
         return None
-    found = silent(s.partitions, s.series, timetable=timetable, lookback_min=s.watched.lookback_min, times=rule.at, now=s.now)
+    found = silent(
+        s.partitions,
+        s.series,
+        timetable=timetable,
+        lookback_min=s.watched.lookback_min,
+        times=rule.at,
+        now=s.now,
+    )
     return [
         Finding(
             s.watched.name,

@@ -91,7 +91,9 @@ class Spool:
     ) -> None:
         def change(book: _Book) -> None:
             for i, d in enumerate(book.outbox):
-                if d.notice.id == notice and d.channel == channel:
+                if d.notice.id != notice or d.channel != channel or d.delivered_at is not None:
+                    continue
+                if delivered_at is not None or _waits(d):
                     book.outbox[i] = replace(
                         d,
                         next_try=None if delivered_at is not None else next_try,

@@ -124,6 +124,11 @@ def _moved(old: Alert | None, finding: Finding | None, now: int) -> Alert:
     )
 
 
+def _reminder_of(alert: Alert) -> str:
+    """The id of the newest reminder of what a notice announced."""
+    return f"{alert.notice}.{alert.last_sent}"
+
+
 @dataclass(slots=True)
 class _Group:
     """What is told of one group. `rows` are its alerts as they are now, and are changed."""
@@ -195,10 +200,9 @@ class _Group:
         if ended:
             self._send(NoticeKind.RECOVERY, ended, lasting, self.policy.number())
         shared = {a.notice for a in lasting}
-        for alert in ended:
-            if alert.notice not in shared:
-                # What still waits to remind of it would come after the recovery.
-                self.step.withdrawn += [f"{alert.notice}.{n}" for n in range(1, alert.sent + 1)]
+        # A reminder that still waits would come after the recovery.
+        gone = {_reminder_of(a) for a in ended if a.notice not in shared}
+        self.step.withdrawn += sorted(gone)
 
     def _take_back(self, number: str) -> None:
         """Withdraw a notice that has reached nobody; what else it announced is told anew."""
@@ -256,7 +260,8 @@ class _Group:
         number = self.policy.number() if fresh else ""
         if not fresh:
             leader = next(a for a in due if a.notice not in unheard)
-            number = f"{leader.notice}.{leader.sent}"
+            self.step.withdrawn.append(_reminder_of(leader))
+            number = _reminder_of(replace(leader, last_sent=self.now))
         names = {a.key for a in due}
         still = [a for a in known if a.key not in names]
         self._send(NoticeKind.ALERT if fresh else NoticeKind.REMINDER, due, still, number)
