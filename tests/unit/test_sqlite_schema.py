@@ -275,7 +275,7 @@ QUESTIONS = {
     "open_requests": (None, 50),
     "find_request": (1,),
     "delivered": ("[]",),
-    "expired_to": ("src", "[]"),
+    "expired_to": ("src",),
     "prunable_reading": ("src", 1),
     "prunable_revision": ("src", 1),
     "prunable_batch": ("src", 1, 1),

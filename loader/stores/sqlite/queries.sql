@@ -243,8 +243,7 @@ DELETE FROM limit_event WHERE (series_id, from_time, level, threshold) IN (
 SELECT id FROM series WHERE source = ? ORDER BY id;
 
 -- name: expired_to
-SELECT partition, expired_to FROM partition
-WHERE source = ? AND partition IN (SELECT value FROM json_each(?)) AND expired_to IS NOT NULL;
+SELECT partition, expired_to FROM partition WHERE source = ? AND expired_to IS NOT NULL;
 
 -- name: raise_expired
 UPDATE partition SET expired_to = ? WHERE source = ? AND coalesce(expired_to < ?, TRUE);

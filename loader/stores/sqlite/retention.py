@@ -3,7 +3,6 @@ so that readers' snapshots and the log stay small. And what therefore does not c
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -126,9 +125,7 @@ def _delete(writing: Writing, steps: Iterable[_Step]) -> dict[str, int]:
 def unexpired(connection: sqlite3.Connection, batch: Batch) -> tuple[Batch, int]:
     """The batch without what lies in time that retention has deleted; and how many of its
     readings do."""
-    names = {*(s.partition for s in batch.series), *(p.partition for p in batch.progress)}
-    found = connection.execute(SQL["expired_to"], (batch.source, json.dumps(sorted(names))))
-    edges: dict[str, int] = dict(found.fetchall())
+    edges: dict[str, int] = dict(connection.execute(SQL["expired_to"], (batch.source,)).fetchall())
     if not edges:
         return batch, 0
     edge = np.array([edges.get(s.partition, -_EVER) for s in batch.series], np.int64)

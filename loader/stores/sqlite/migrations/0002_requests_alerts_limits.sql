@@ -6,6 +6,9 @@ ALTER TABLE run ADD COLUMN errors INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batch ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batch ADD COLUMN errors INTEGER NOT NULL DEFAULT 0;
 
+-- Asked in every commit; empty, and so free, without retention.
+CREATE INDEX partition_expired ON partition (source, partition, expired_to) WHERE expired_to IS NOT NULL;
+
 CREATE TABLE limit_event (
     series_id INTEGER NOT NULL REFERENCES series (id),
     level     TEXT NOT NULL,
