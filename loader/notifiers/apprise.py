@@ -37,12 +37,17 @@ class AppriseNotifier:
         quiet = logging.getLogger("apprise")
         quiet.handlers[:] = [logging.NullHandler()]
         quiet.propagate = False
-        asset = library.AppriseAsset(app_id="sensor-loader", app_desc="sensor-loader", async_mode=False)
+        asset = library.AppriseAsset(
+            app_id="sensor-loader",
+            app_desc="sensor-loader",
+            async_mode=False,
+            storage_mode=library.PersistentStoreMode.MEMORY,
+        )
         self._services: list[Any] = []
-        for number, url in enumerate(settings.urls):
+        for number, url in enumerate(settings.urls, 1):
             service = library.Apprise.instantiate(url.get_secret_value(), asset=asset)
             if service is None:
-                raise ConfigError(f"{SETTING}[{number}] is no address that apprise understands")
+                raise ConfigError(f"{SETTING} has, as number {number}, no address that apprise understands")
             self._services.append(service)
         if not self._services:
             raise ConfigError(f"{SETTING} is empty")
