@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from psycopg2.extras import execute_batch
 
 from loader.journal import Alert, Dispatch, Mute, Notice, Phase, Severity
 from loader.sqltext import storable
@@ -29,15 +30,16 @@ class PostgresAlertBook:
         withdrawn: Sequence[str] = (),
     ) -> None:
         # In one order, so that two do not deadlock.
-        states = [(alert.phase is Phase.OK, _state(alert)) for alert in sorted(alerts, key=lambda a: a.key)]
-        rows = [_dispatch_row(dispatch) for dispatch in dispatches]
+        states = sorted({a.key: a for a in alerts}.values(), key=lambda a: a.key)
+        well = [_state(alert) for alert in states if alert.phase is Phase.OK]
+        bad = [_state(alert) for alert in states if alert.phase is not Phase.OK]
+        rows = [_dispatch_row(d) for d in sorted(dispatches, key=lambda d: (d.notice.id, d.channel))]
         notices = [storable(notice) for notice in withdrawn]
 
         def work(cursor: Cursor) -> None:
-            for well, state in states:
-                cursor.execute(SQL["drop_alert" if well else "put_alert"], state)
-            for row in rows:
-                cursor.execute(SQL["put_dispatch"], row)
+            execute_batch(cursor, SQL["drop_alert"], well)
+            execute_batch(cursor, SQL["put_alert"], bad)
+            execute_batch(cursor, SQL["put_dispatch"], rows)
             if notices:
                 cursor.execute(SQL["withdraw"], {"notices": notices})
 

@@ -31,12 +31,6 @@ INSERT INTO request (source, kind, arguments, asked_by, queued_at)
 VALUES (%(source)s, %(kind)s, %(arguments)s::jsonb, %(by)s, %(at)s)
 RETURNING id;
 
--- name: queued_request
-SELECT id FROM request
-WHERE source = %(source)s AND kind = %(kind)s AND arguments = %(arguments)s::jsonb AND asked_by = %(by)s
-  AND queued_at = %(at)s
-ORDER BY id DESC LIMIT 1;
-
 -- name: newest_requests
 SELECT id, source, kind, arguments, asked_by, queued_at, state, started, finished, progress, result, error,
        cancelling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,22 +35,17 @@ class Months:
         self._known: set[str] = set()
         self._partitioned: bool | None = None
 
-    def unseen(self, time: Int64) -> bool:
-        """Whether `ensure` would have to look, as far as is known."""
-        return self._partitioned is not False and any(
-            _name(month) not in self._known for month in np.unique(_months(time))
-        )
-
-    def ensure(self, session: Session, time: Int64) -> None:
-        """Make the partitions that readings at `time` (microseconds UTC) need."""
+    def ensure(self, session: Session, time: Int64, unexpired: Callable[[], Bool]) -> None:
+        """Make the partitions that readings at `time` (microseconds UTC) need. Which of them have
+        not expired is asked only when some are missing: for what has, none is made."""
         if len(time) == 0:
             return
         wanted = {_name(month): month for month in np.unique(_months(time))}
         if self._partitioned is None:
             self._partitioned = session.run(_is_partitioned)
-        missing = wanted.keys() - self._known
-        if not self._partitioned or not missing:
+        if not self._partitioned or wanted.keys() <= self._known:
             return
+        wanted = {_name(month): month for month in np.unique(_months(time[unexpired()]))}
         there = session.run(_names)
         if not wanted.keys() <= there:
             there |= session.run(lambda cursor: _create(cursor, wanted))

@@ -76,7 +76,7 @@ def unexpired(batch: Batch, limit: Mapping[str, int]) -> Batch:
     gone = expired(batch, limit)
     return replace(
         batch,
-        readings=batch.readings.take(~gone),
+        readings=batch.readings.take(~gone) if gone.any() else batch.readings,
         progress=tuple(_cut(p, limit.get(p.partition)) for p in batch.progress),
         counts=replace(batch.counts, expired=int(gone.sum())),
     )

@@ -24,18 +24,15 @@ class PostgresRequests:
             "by": storable(by),
             "at": stamp(at),
         }
-        tried = False
+        made: int | None = None
 
         def work(cursor: Cursor) -> int:
-            nonlocal tried
-            if tried:
-                # There already where the connection was lost during an earlier COMMIT.
-                cursor.execute(SQL["queued_request"], parameters)
-                if found := cursor.fetchone():
-                    return int(found[0])
-            tried = True
-            cursor.execute(SQL["queue_request"], parameters)
-            return int(one(cursor)[0])
+            nonlocal made
+            # There already where the connection was lost during an earlier COMMIT that arrived.
+            if made is None or _one(cursor, made) is None:
+                cursor.execute(SQL["queue_request"], parameters)
+                made = int(one(cursor)[0])
+            return made
 
         return self._sessions.run(work)
 

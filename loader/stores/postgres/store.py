@@ -10,7 +10,7 @@ from typing import TypeVar
 from loader.contracts import Checker, Committed, Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
 from loader.journal import Cutoffs, LimitEvent
-from loader.readings import Batch, Int64, Outcome, Partition, RunReport, Window
+from loader.readings import Batch, Bool, Outcome, Partition, RunReport, Window
 from loader.sqltext import storable
 from loader.stores.postgres import commit, progress, prune, schema
 from loader.stores.postgres import lease as leases
@@ -163,26 +163,22 @@ class PostgresStore(PostgresReports, PostgresJournal, PostgresRequests, Postgres
             # Both must be sayable: they become the series' first and last time.
             stamp(int(batch.readings.time.min())), stamp(int(batch.readings.time.max()))
 
+        def unexpired() -> Bool:
+            limits = self._writer.run(lambda cursor: progress.expired_to(cursor, batch))
+            return ~progress.expired(batch, limits)
+
         def work(cursor: Cursor) -> Committed:
             return commit.write(cursor, batch, check, self._months)
 
         for _ in range(commit.TRIES):
             with self._guard:
                 self._held(lease)
-                self._months.ensure(self._writer, self._to_write(batch))
+                self._months.ensure(self._writer, batch.readings.time, unexpired)
             try:
                 return self._write(lease, work)
             except MonthMissing:
                 self._months.forget()
         raise StoreUnavailable(f"{self.url}: months of `reading` disappear as fast as they are made")
-
-    def _to_write(self, batch: Batch) -> Int64:
-        """The times of the readings that need a month; of what has expired none is made anew."""
-        time = batch.readings.time
-        if not len(time) or not self._months.unseen(time):
-            return time
-        expired_to = self._writer.run(lambda cursor: progress.expired_to(cursor, batch))
-        return time[~progress.expired(batch, expired_to)]
 
     def reset(self, lease: Lease, partition: str | None, watermark: int | None) -> int:
         parameters = {"source": lease.source, "partition": partition, "watermark": stamp(watermark)}
