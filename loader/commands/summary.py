@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from loader.commands.output import Column, clean, document, iso, line, note, number, plural, table
 from loader.commands.progress import duration
+from loader.errors import LoaderError
 from loader.readings import Hole, Outcome, Quarantined, RunReport
 
 if TYPE_CHECKING:
+    from loader.commands.context import Context
     from loader.contracts import Reports
 
 SHOWN = ("new", "revised", "late", "missing", "suspect", "failed", "quarantined", "vanished", "requests")
@@ -62,6 +65,13 @@ def _cells(report: RunReport) -> list[str]:
         "-" if report.quality is None else f"{report.quality:.1f}",
         duration(took / 1e6),
     ]
+
+
+def page(context: Context, reports: Sequence[RunReport], *, dry_run: bool = False) -> str:
+    """Markdown with what the store knows of the runs' sources; without that where it cannot be read."""
+    with suppress(LoaderError):
+        return markdown(reports, context.store(), dry_run=dry_run)
+    return markdown(reports, dry_run=dry_run)
 
 
 def markdown(reports: Sequence[RunReport], store: Reports | None = None, *, dry_run: bool = False) -> str:
@@ -185,8 +195,8 @@ def _next_steps(report: RunReport, holes: Sequence[Hole]) -> Iterator[str]:
         )
     if given_up:
         yield (
-            f"{_plain(source)}: {plural(given_up, 'hole')} given up; `loader gaps --source {source}` says why, "
-            f"and once that is mended `loader run --source {source} --retry-holes` reads what it can."
+            f"{_plain(source)}: {plural(given_up, 'hole')} given up; `loader gaps --source {source}` says "
+            f"why, and `loader run --source {source} --retry-holes` tries again once that is mended."
         )
     if counts.quarantined:
         yield (
