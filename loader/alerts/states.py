@@ -198,6 +198,7 @@ class _Group:
         ended = [replace(a, count=0, updated=self.now) for a in told if a.key not in kept]
         ended += [a for a in over if self._loud(a)]
         if ended:
+            ended.sort(key=lambda a: a.key)
             self._send(NoticeKind.RECOVERY, ended, lasting, self.policy.number())
         shared = {a.notice for a in lasting}
         # A reminder that still waits would come after the recovery.
