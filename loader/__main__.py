@@ -24,6 +24,7 @@ COMMANDS = {
     "daemon": "Load what is new on schedule, until told to stop.",
     "backfill": "Load a stretch of the past, as far as it is not there yet.",
     "plan": "Show what a run would read, without reading it.",
+    "health": "Whether the daemon is alive, by exit code.",
     "check": "Look at configuration, store, sources, clock and disk.",
     "status": "How fresh and how complete every source is.",
     "runs": "What the last runs did.",

@@ -247,7 +247,7 @@ class Daemon:
         return self._herald is not None and self._herald.died is not None
 
     def _beat(self) -> None:
-        state = "ready" if self._amiss is None else self._amiss
+        state = heartbeat.READY if self._amiss is None else self._amiss
         try:
             heartbeat.beat(self._heartbeat, Beat(os.getpid(), self._clock(), __version__, state))
         except OSError as error:

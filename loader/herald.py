@@ -86,7 +86,7 @@ class Herald:
 
     def ran(self, report: RunReport, usage: Usage, store: Database, lease: Lease) -> None:
         seconds = None if report.finished is None else (report.finished - report.started) / 1e6
-        self._metrics.ran(report, usage.codes, seconds or 0.0)
+        self._metrics.ran(report, usage.codes, seconds)
         self._audience.centre.limits(store, lease, report.source)
         self._measure(store, report.source)
         self._poke.set()
@@ -98,7 +98,7 @@ class Herald:
             self._audience.ping.succeeded()
 
     def passed_over(self, report: RunReport) -> None:
-        self._metrics.ran(report, {}, 0.0)
+        self._metrics.ran(report, {}, None)
         self._poke.set()
 
     def store_changed(self) -> None:

@@ -1,0 +1,154 @@
+"""Figures for Prometheus. No labels by station or sensor: their number has no bound."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from loader import __version__
+from loader.readings import Counts, Outcome, RunReport
+
+KINDS = (
+    "new",
+    "refetched",
+    "revised",
+    "late",
+    "duplicate",
+    "missing",
+    "suspect",
+    "failed",
+    "quarantined",
+    "vanished",
+    "expired",
+)
+"""What is counted of readings; each is a field of `Counts`."""
+
+BUCKETS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600)
+
+
+class Metrics:
+    """All figures of one process; callable from any thread. Every series begins at zero."""
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+        self._lock = threading.Lock()
+        self._registry = CollectorRegistry()
+        at, by = self._registry, ["source"]
+        ProcessCollector(registry=at)
+        self.runs = Counter("loader_runs_total", "Runs by how they ended.", [*by, "outcome"], registry=at)
+        self.duration = Histogram(
+            "loader_run_duration_seconds", "How long runs took.", by, buckets=BUCKETS_S, registry=at
+        )
+        self.readings = Counter(
+            "loader_readings_total", "Readings by what happened to them.", [*by, "kind"], registry=at
+        )
+        self.requests = Counter(
+            "loader_requests_total", "Requests by HTTP status; none: no answer.", [*by, "code"], registry=at
+        )
+        gauges = {
+            "last_success_timestamp_seconds": "When the newest run ended that went well.",
+            "newest_reading_timestamp_seconds": "The time of the newest reading.",
+            "consecutive_failures": "Runs in a row that failed.",
+            "quality_score": "Score of the newest run that has one, 0 to 100.",
+            "holes": "Windows that could not be read yet.",
+            "next_run_timestamp_seconds": "When the next run is due.",
+        }
+        self._gauges = {
+            name: Gauge(f"loader_{name}", text, by, registry=at) for name, text in gauges.items()
+        }
+        Info("loader_build", "This program.", registry=at).info(
+            {"version": __version__, "python": platform.python_version()}
+        )
+        self._watched: set[str] = set()
+        self.watch(sources)
+
+    def watch(self, sources: Sequence[str]) -> None:
+        """From now on show these sources; what was counted of others is taken away."""
+        with self._lock:
+            for name in self._watched - set(sources):
+                self._forget(name)
+            for name in set(sources) - self._watched:
+                for outcome in Outcome:
+                    self.runs.labels(name, outcome.value)
+                for kind in KINDS:
+                    self.readings.labels(name, kind)
+                self.duration.labels(name)
+                self.requests.labels(name, "200")
+                for gauge in self._gauges.values():
+                    gauge.labels(name)
+            self._watched = set(sources)
+
+    def _forget(self, source: str) -> None:
+        for metric in (self.runs, self.duration, self.readings, self.requests, *self._gauges.values()):
+            metric.remove_by_labels({"source": source})
+
+    def ran(self, report: RunReport, codes: Mapping[str, int], seconds: float | None) -> None:
+        """A run has ended, or (`seconds` None) did not take place. `codes` counts its requests by
+        how they were answered."""
+        with self._lock:
+            source = report.source
+            if source not in self._watched:
+                return
+            self.runs.labels(source, (report.outcome or Outcome.INTERRUPTED).value).inc()
+            if seconds is not None:
+                self.duration.labels(source).observe(seconds)
+            self._add(source, report.counts)
+            for code, count in codes.items():
+                self.requests.labels(source, code).inc(count)
+
+    def _add(self, source: str, counts: Counts) -> None:
+        for kind in KINDS:
+            self.readings.labels(source, kind).inc(getattr(counts, kind))
+
+    def state(
+        self,
+        source: str,
+        *,
+        newest: int | None,
+        failures: int,
+        quality: float | None,
+        holes: int,
+        next_run: int | None,
+        last_success: int | None,
+    ) -> None:
+        """How the source stands. Times in microseconds UTC; what is unknown stays as it was."""
+        seen = {
+            "newest_reading_timestamp_seconds": _seconds(newest),
+            "consecutive_failures": float(failures),
+            "quality_score": quality,
+            "holes": float(holes),
+            "next_run_timestamp_seconds": _seconds(next_run),
+            "last_success_timestamp_seconds": _seconds(last_success),
+        }
+        with self._lock:
+            if source in self._watched:
+                for name, value in seen.items():
+                    if value is not None:
+                        self._gauges[name].labels(source).set(value)
+
+    def render(self) -> tuple[bytes, str]:
+        """Everything in Prometheus' text format, and its content type."""
+        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def write(self, path: Path) -> None:
+        """Write them into a file, whole or not at all, for a collector that reads text files.
+        Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(self.render()[0])
+            part.chmod(0o644)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1e6
