@@ -239,7 +239,8 @@ def compose(notice: Notice, sender: Address, to: tuple[Address, ...]) -> EmailMe
 
 def _thread(notice: Notice, domain: str) -> str:
     """An id that all messages about the same trouble refer to: alert, reminders, recovery."""
-    told = repr((notice.rule, sorted(notice.sources), sorted(notice.subjects), notice.since))
+    # Not the subjects: of those that an alert named, some recover before others.
+    told = repr((notice.rule, sorted(notice.sources), notice.since))
     return f"<{hashlib.sha256(told.encode()).hexdigest()[:32]}@{domain}>"
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from loader.alertsettings import PingSettings
 from loader.contracts import Clock
 from loader.errors import LoaderError, Retryable
-from loader.log import get_logger
+from loader.log import get_logger, redact
 from loader.posting import Poster, now
 from loader.readings import HOUR
 
@@ -55,7 +55,7 @@ class Ping:
 
     def failed(self, text: str) -> None:
         """A run failed; the text says why, of which the first 10,000 bytes are sent."""
-        raw = text.encode("utf-8", "replace")[:LONGEST_TEXT]
+        raw = redact(text).encode("utf-8", "replace")[:LONGEST_TEXT]
         # A character cut in two is left out.
         self._call("/fail", raw.decode("utf-8", "ignore").encode())
 

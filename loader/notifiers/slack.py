@@ -31,7 +31,7 @@ FOOTER = 700
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 _NEW_WEBHOOK = f"make a new webhook in Slack and put its address into SLACK_WEBHOOK_URL ({SETTING})"
-_REMEDIES = {
+REMEDIES = {
     "no_service": f"the webhook was removed or is disabled; {_NEW_WEBHOOK}",
     "no_active_hooks": f"the webhook is disabled; {_NEW_WEBHOOK}",
     "no_team": f"the workspace is gone; {_NEW_WEBHOOK}",
@@ -143,7 +143,7 @@ def _units(text: str) -> int:
 
 
 def _remedy(_status: int, said: str) -> str:
-    for sign, what in _REMEDIES.items():
+    for sign, what in REMEDIES.items():
         if sign in said:
             return what
     return f"check SLACK_WEBHOOK_URL ({SETTING})"
