@@ -208,6 +208,7 @@ def test_a_late_failure_does_not_undo_a_delivery(store: AnyStore) -> None:
     store.settle("n1", "a", delivered_at=at(1))
     store.settle("n1", "a", next_try=at(2), error="timed out")
     store.settle("n1", "a", error="refused")
+    store.settle("n1", "a", delivered_at=at(3))
     store.settle("n1", "b", error="refused")
     store.settle("n1", "b", next_try=at(2), error="timed out")
     assert store.claim(at(99), HOLD) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Loading, at, hole, readings, series, span, values
+from builders import Loading, at, hole, partition, readings, series, span, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import AnyStore, StoreCase
@@ -131,6 +131,16 @@ def test_a_replayed_record_may_have_expired(loading: Loading) -> None:
     assert loading.commit([(S1, 3, 1.0)], replay=[bad.digest]) == Counts(fetched=1, expired=1)
     (bad,) = loading.store.quarantined("src", 9)
     assert bad.replayed_by == loading.run
+
+
+def test_expired_readings_do_not_vanish(loading: Loading) -> None:
+    """Whatever is still stored of expired time, nobody asked the source for it."""
+    prune(loading, readings=at(4))
+    loading.commit([(series("s4", partition="p-s4"), h, 1.0) for h in (1, 5)])
+    moved = series("s4", partition="p-s1")
+    loading.store.register(loading.lease, [partition(S1, moved)], at(9))
+    counts = loading.commit([], Progress("p-s1", read=(span(-1, 6),)), listed=[S1, moved])
+    assert counts.vanished == 3, "hours 5 and 6 of the one, hour 5 of the other"
 
 
 def test_only_partitions_that_were_there_have_expired(loading: Loading) -> None:
