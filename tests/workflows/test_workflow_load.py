@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -198,6 +203,44 @@ def test_a_failed_run_keeps_the_state(repository: Repository) -> None:
     repository.github.secrets = {**repository.github.secrets, "OPENAQ_API_KEY": KEY}
     assert counted(repository.load())["new"] == str(len(SENSORS) * 3)
     assert audit(sqlite_books(repository.kept()), repository.world).problems == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the loader's process in /proc")
+def test_a_killed_run_keeps_what_it_had_committed(repository: Repository) -> None:
+    """SIGKILL between two commits: readings and ledger are saved together, and the next run continues."""
+    slow = repository.faults.add("latency", route="measurements", sensor=22, seconds=25)
+    workspace = repository.github.folder / "workspace-1"
+    killer = threading.Thread(target=kill_after_first_commit, args=(workspace,))
+    killer.start()
+    job = repository.load()
+    killer.join()
+    assert (job.steps[LOAD], job.steps[SAVE]) == ("failure", "success")
+    assert "exit code 137" in job.output[LOAD]
+    kept = sqlite_books(repository.kept()).query("SELECT count(*) FROM reading")[0][0]
+    assert 0 < kept < len(SENSORS) * HOURS
+    repository.faults.remove(slow)
+    assert counted(repository.load())["new"] == str(len(SENSORS) * HOURS - kept)
+    books = sqlite_books(repository.kept())
+    assert books.query("SELECT outcome FROM run ORDER BY id") == [("interrupted",), ("ok",)]
+    assert audit(books, repository.world).problems == []
+
+
+def kill_after_first_commit(workspace: Path) -> None:
+    """Kill the loader that runs in that folder, as soon as it has committed something."""
+    deadline = time.monotonic() + 90
+    committed = False
+    while time.monotonic() < deadline:
+        file = workspace / "state" / "loader.db"
+        with suppress(sqlite3.Error):
+            if file.exists() and not committed:
+                committed = sqlite_books(file).query("SELECT count(*) FROM reading")[0][0] > 0
+        for process in Path("/proc").glob("[0-9]*") if committed else ():
+            with suppress(OSError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if (process / "cwd").resolve() == workspace and b"run" in words and b"timeout" not in words:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    return
+        time.sleep(0.05)
 
 
 def test_a_loader_that_cannot_start_is_told(repository: Repository) -> None:

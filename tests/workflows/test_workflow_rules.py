@@ -113,6 +113,18 @@ def test_the_loader_is_given_every_variable_of_the_configuration() -> None:
         assert secrets == {name: f"${{{{ secrets.{name} }}}}" for name in names}
 
 
+def test_the_page_says_what_the_workflow_does() -> None:
+    """docs/github-actions.md has every secret, every exit code, and links that lead somewhere."""
+    text = (ROOT / "docs" / "github-actions.md").read_text(encoding="utf-8")
+    (load,) = [s for s in steps("load.yml") if s["name"] == "Load"]
+    secrets = {name for name, value in load["env"].items() if "secrets." in value}
+    assert {name for name in secrets if f"`{name}`" not in text} == set()
+    codes = set(re.findall(r"^\| (\d+) \w", text, flags=re.MULTILINE))
+    assert codes == {"0", "1", "2", "3", "75", "78", "137", "143"}
+    anchors = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= anchors
+
+
 def test_ci_runs_every_supported_python() -> None:
     """From requires-python up to the newest, all as texts: 3.10 would be a number like 3.1."""
     matrix = workflow("ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]
