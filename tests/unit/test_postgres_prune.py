@@ -236,7 +236,8 @@ ALTER TABLE reading_2024_02 INHERIT reading;
 ALTER TABLE reading_2024_03 INHERIT reading;
 CREATE VIEW timescaledb_information.chunks AS
 SELECT 'public'::name AS hypertable_schema, 'reading'::name AS hypertable_name,
-       'public'::name AS chunk_schema, relname AS chunk_name, to_timestamp(right(relname, 7), 'YYYY_MM') AS range_start,
+       'public'::name AS chunk_schema, relname AS chunk_name,
+       to_timestamp(right(relname, 7), 'YYYY_MM') AS range_start,
        to_timestamp(right(relname, 7), 'YYYY_MM') + interval '1 month' AS range_end
 FROM pg_class WHERE relname ~ '^reading_2024_..$';
 CREATE FUNCTION drop_chunks(relation regclass, older_than timestamptz, newer_than timestamptz)
