@@ -3,19 +3,18 @@ there is to tell. One object a process; callable from any thread."""
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from loader.alerts import limits as limit_events
+from loader.alerts.machine import judge_machine, look_around
 from loader.alerts.outbox import Channels, send_due
-from loader.alerts.rules import Finding, Machine, Situation, Watched, judge, judge_machine
+from loader.alerts.rules import Finding, Situation, Watched, judge
 from loader.alerts.spool import Spool
 from loader.alerts.states import Key, Policy, Step, advance
 from loader.alerts.wording import Background, moment, notice, one_line, test_notice
@@ -109,7 +108,7 @@ class Centre:
                     unsaid |= {(name, rule) for rule in verdict.unsaid}
                     background[name] = seen.background
             alerting = {a.rule for a in standing if not a.source and a.phase is Phase.ALERTING}
-            findings += judge_machine(self._machine(), self._settings.rules, alerting)
+            findings += judge_machine(look_around(self._disk), self._settings.rules, alerting)
             looked = {"", *(name for name in names if name in self._watched)}
 
             def judged(alert: Alert) -> bool:
@@ -204,14 +203,6 @@ class Centre:
             self._seen[name] = seen
         return seen
 
-    def _machine(self) -> Machine:
-        free = total = None
-        if self._disk is not None:
-            with suppress(OSError):
-                usage = shutil.disk_usage(self._disk if self._disk.exists() else self._disk.parent)
-                free, total = usage.free, usage.total
-        return Machine(resident(), free, total)
-
     def _at_spool(self, standing: Sequence[Alert], findings: Sequence[Finding], now: int) -> None:
         policy = self._policy((), self._spool.delivered)
         step = advance(standing, findings, lambda a: a.rule == "store", now, policy)
@@ -251,17 +242,6 @@ def try_channels(channels: Channels, name: str | None, clock: Clock) -> list[tup
             error = one_line(f"{type(trouble).__name__}: {trouble}")
         out.append((channel, error))
     return out
-
-
-def resident() -> int | None:
-    """Bytes of memory that this process takes; None where the system does not say."""
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
-        return pages * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def _news(old: Alert | None, new: Alert) -> bool:

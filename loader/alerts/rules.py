@@ -1,14 +1,14 @@
-"""The rules: what is not well with a source, or with the loader itself. Pure functions of a
-Situation; spans in microseconds, times in microseconds UTC."""
+"""The rules of a source: what is not well with it. Pure functions of a Situation; spans in
+microseconds, times in microseconds UTC."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loader.alerts.freshness import silent
 from loader.alerts.wording import lasting, one_line
-from loader.alertsettings import Rules, format_size
+from loader.alertsettings import Rules
 from loader.contracts import DIED
 from loader.journal import LimitEvent, Severity
 from loader.readings import SECOND, Outcome, PartitionState, RunReport, StoredSeries
@@ -16,10 +16,6 @@ from loader.schedule import Timetable
 
 ENOUGH_REQUESTS = 20
 """The share of failed requests is taken over at least so many."""
-
-BACK = 0.05
-"""Memory and disk are well again when they are back by this share of their limit: they are looked
-at every few seconds, and would else be told of each time they cross it."""
 
 NO_WAY = ("cannot be resolved", "no connection", "the proxy does not answer")
 """How the errors read that say there is no way to a server: `loader.transport` writes them."""
@@ -56,15 +52,6 @@ class Situation:
     @property
     def rules(self) -> Rules:
         return self.watched.rules
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """The loader's own process: resident bytes, and the disk of the store. None is not known."""
-
-    resident: int | None = None
-    disk_free: int | None = None
-    disk_total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,28 +369,3 @@ def limits(s: Situation) -> list[Finding]:
             detail=one_line(f"up to {event.peak:g} {series.unit}, the limit is {event.threshold:g}"),
         )
     return [found[subject] for subject in sorted(found)]
-
-
-def judge_machine(machine: Machine, rules: Rules, alerting: Collection[str]) -> list[Finding]:
-    """Apply the rules about the loader itself. `alerting` names those that are broken already."""
-    return [*_memory(machine, rules, alerting), *_disk(machine, rules, alerting)]
-
-
-def _memory(machine: Machine, rules: Rules, alerting: Collection[str]) -> Iterator[Finding]:
-    rule, used = rules.memory, machine.resident
-    if not rule.enabled or used is None:
-        return
-    at = rule.at * (1 - BACK) if "memory" in alerting else rule.at
-    if used > at:
-        detail = f"the loader takes {used >> 20} MB, at most {format_size(rule.at)} is wanted"
-        yield Finding("", "memory", "", rule.severity, True, value=float(used), detail=detail)
-
-
-def _disk(machine: Machine, rules: Rules, alerting: Collection[str]) -> Iterator[Finding]:
-    rule, free, total = rules.disk_free, machine.disk_free, machine.disk_total
-    if not rule.enabled or free is None or not total:
-        return
-    at = rule.at * (1 + BACK) if "disk_free" in alerting else rule.at
-    if free / total < at:
-        detail = f"{free / total:.1%} of the store's disk is free ({free >> 20:,} MB)"
-        yield Finding("", "disk_free", "", rule.severity, True, value=free / total, detail=detail)

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 from builders import Loading, at, partition, series
 from stores import STORES, StoreCase
 
-from loader.alerts.centre import Centre, Watched, resident
+from loader.alerts.centre import Centre, Watched
+from loader.alerts.machine import resident
 from loader.alertsettings import AlertSettings, Channel, LimitSettings
 from loader.errors import StoreUnavailable, Undelivered
 from loader.journal import LimitEvent, Mute, Notice, NoticeKind, Phase, Severity

@@ -11,15 +11,14 @@ import requests
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from loader.alerts.freshness import interval
+from loader.alerts.machine import Machine, judge_machine
 from loader.alerts.rules import (
     NETWORK,
     NO_WAY,
     Finding,
-    Machine,
     Situation,
     Watched,
     judge,
-    judge_machine,
 )
 from loader.alertsettings import Rules, SourceRules
 from loader.contracts import DIED
