@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loader.commands.following import carry_out, detach_option
 from loader.commands.options import log_level_option, source_option, window_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 )
 @click.option("--only", "sensors", multiple=True, metavar="SENSOR", help="Only this sensor; repeatable.")
 @click.option("--retry-holes", is_flag=True, help="Try holes in the stretch too, those given up included.")
+@detach_option
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @log_level_option
 @click.pass_context
@@ -32,26 +34,29 @@ def command(
     stations: tuple[str, ...],
     sensors: tuple[str, ...],
     retry_holes: bool,
+    detach: bool,
     as_json: bool,
 ) -> None:
     """Load a stretch of the past, as far as it is not covered yet.
 
     Interrupted, it continues where it was when the same command is given again. It leaves a
-    fifth of the request limits to ordinary runs.
+    fifth of the request limits to ordinary runs. Where another loader works on the source it is
+    queued for that one and followed.
     """
-    from loader.commands.execution import execute, obey
+    from loader.commands.execution import CONFIG, runnable
     from loader.commands.run import show
-    from loader.pipeline import Order
+    from loader.requested import Backfill
 
     context: Context = ctx.obj
-    order = Order(
-        trigger="backfill",
-        stations=stations,
-        sensors=sensors,
-        window=window_of(since, until),
-        backfill=True,
-        retry_holes=retry_holes,
+    window = window_of(since, until)
+    assert window is not None  # noqa: S101 (--since is required)
+    work = Backfill(
+        since=window.start, until=window.end, stations=stations, sensors=sensors, retry_holes=retry_holes
     )
-    reports, code = execute(context, names, obey(order), "backfill")
-    show(reports, as_json=as_json)
+    chosen = runnable(context, names)
+    if not chosen:
+        ctx.exit(CONFIG)
+    done, code = carry_out(context, dict.fromkeys(chosen, work), detach=detach)
+    if not detach:
+        show([report for one in done for report in one.reports], as_json=as_json)
     ctx.exit(code)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ from loader.readings import Outcome, RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.pipeline import Order, Pipeline
-    from loader.wiring import Database
+    from loader.contracts import Database
+    from loader.pipeline import Observer, Order, Pipeline
 
 OPENING_S = 20.0
 """How long a run waits at its start for a store that is away."""
@@ -34,12 +35,16 @@ CODES = {
 }
 
 
+STOPPING = b"stopping after this batch; once more to leave at once\n"
+
+
 @dataclass(slots=True)
 class Stop:
-    """Set by the first SIGINT or SIGTERM; the second one leaves at once."""
+    """Set by the first SIGINT or SIGTERM; the second one leaves at once. `words` are said then."""
 
     event: threading.Event
     signal: int = 0
+    words: bytes = STOPPING
 
     @property
     def code(self) -> int:
@@ -59,7 +64,7 @@ def signals() -> Iterator[Stop]:
         stop.event.set()
         with suppress(OSError):
             # On a terminal the cursor stands behind a progress bar.
-            os.write(2, b"\n" * os.isatty(2) + b"stopping after this batch; once more to leave at once\n")
+            os.write(2, b"\n" * os.isatty(2) + stop.words)
 
     previous = {n: signal.signal(n, asked) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -72,29 +77,39 @@ def signals() -> Iterator[Stop]:
 Act = Callable[["Pipeline"], RunReport]
 
 
+def runnable(context: Context, names: tuple[str, ...]) -> list[str]:
+    """The chosen sources that can run; says why others, or none, cannot."""
+    from loader import wiring
+
+    run, skipped = wiring.chosen(context.config(), names)
+    for name, reason in skipped.items():
+        note(f"{name}: skipped: {reason}")
+    if not run:
+        note("loader: no source can run" + ("" if skipped else ": enable one in the configuration"))
+    return run
+
+
 def execute(
-    context: Context, names: tuple[str, ...], act: Act, trigger: str = "command"
+    context: Context, names: tuple[str, ...], act: Act, trigger: str = "command", *, after: bool = False
 ) -> tuple[list[RunReport], int]:
     """Let `act` work on every chosen source, one after the other.
 
     Returns the reports and the exit code. One source's trouble does not keep the next from
-    running; the report of one that could not run at all has the id 0.
+    running; the report of one that could not run at all has the id 0. With `after`, what retention
+    does not keep is deleted and what was requested is done once the source has run.
     """
     from loader import wiring
     from loader.commands.progress import observer
 
     config = context.config()
-    run, skipped = wiring.chosen(config, names)
-    for name, reason in skipped.items():
-        note(f"{name}: skipped: {reason}")
+    run = runnable(context, names)
     if not run:
-        note("loader: no source can run" + ("" if skipped else ": enable one in the configuration"))
         return [], CONFIG
     reports: list[RunReport] = []
     codes: list[int] = []
     with signals() as stop, observer(wiring.paces(config)) as watching:
         try:
-            store = _opened(context, stop)
+            store = opened(context, stop)
         except Interrupted:
             return [], stop.code
         for name in run:
@@ -119,12 +134,50 @@ def execute(
                 pipeline.source.close()
             reports.append(report)
             codes.append(CODES.get(report.outcome or Outcome.FAILED, FAILED))
+            if after:
+                try:
+                    reports += _afterwards(context, store, name, stop, watching)
+                except LoaderError as error:
+                    watching.warned(name, str(error))
+                    codes.append(FAILED)
         if stop.signal:
             return reports, stop.code
     return reports, joint(codes)
 
 
-def _opened(context: Context, stop: Stop) -> Database:
+def _afterwards(
+    context: Context, store: Database, name: str, stop: Stop, watching: Observer
+) -> list[RunReport]:
+    """Delete what is too old and work the requests that wait; the reports of the runs among them."""
+    from loader import requested, wiring
+
+    cutoffs = context.config().sources[name].retention.cutoffs(wiring.now())
+    waiting = len(store.requests(name, final=False))
+    if stop.event.is_set() or not (cutoffs or waiting):
+        return []
+    try:
+        lease = store.acquire(name)
+    except LeaseHeld:
+        # Whoever holds it does the same.
+        return []
+    try:
+        if cutoffs:
+            gone = {table: count for table, count in store.prune(lease, cutoffs).items() if count}
+            if gone:
+                get_logger(source=name).info("pruned", **gone)
+        make = partial(wiring.build_pipeline, context.config(), name, store)
+        worked = []
+        for _ in range(waiting):
+            if not stop.event.is_set():
+                worked.append(
+                    requested.work_next(name, store, make, lease, stop.event, watching, wiring.now)
+                )
+        return [report for report in worked if report is not None]
+    finally:
+        lease.release()
+
+
+def opened(context: Context, stop: Stop) -> Database:
     """The store, waited for a little while it is away: a server may just be restarting.
     Interrupted where the process was asked to stop meanwhile."""
     deadline, pause = time.monotonic() + OPENING_S, 0.5

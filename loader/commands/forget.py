@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loader.commands.following import carry_out, detach_option
 from loader.commands.output import Column, clean, confirm, line, note, number, table
 from loader.commands.selection import check, yes_option
 
@@ -18,33 +19,33 @@ EVERY_RUN = 1_000_000_000
 
 @click.command("forget")
 @click.argument("source")
+@detach_option
 @yes_option
 @click.pass_context
-def command(ctx: click.Context, source: str, yes: bool) -> None:
+def command(ctx: click.Context, source: str, detach: bool, yes: bool) -> None:
     """Delete a source's readings and everything known about it.
 
     That is: readings with their revisions, series, places, the ledger (partitions, coverage,
     holes), quarantine and runs. A source that is still configured and enabled is loaded afresh by
     the next run; one that has left the configuration can be forgotten too.
     """
+    from loader.requested import Forget
+
     context: Context = ctx.obj
     store = context.store()
     check([source], store.sources(), "source")
-    lease = store.acquire(source) if yes else None
-    try:
-        line(clean(f"forget {source}: deletes from {store.url}"))
-        _print(count(store, source))
-        settings = context.config().sources.get(source)
-        if settings is not None and settings.enabled:
-            note(f"{source} is still enabled in {context.config_path}: the next run loads it again")
-        confirm(yes)
-        if lease is not None:
-            deleted = store.forget(lease)
+    line(clean(f"forget {source}: deletes from {store.url}"))
+    _print(count(store, source))
+    settings = context.config().sources.get(source)
+    if settings is not None and settings.enabled:
+        note(f"{source} is still enabled in {context.config_path}: the next run loads it again")
+    confirm(yes)
+    done, code = carry_out(context, {source: Forget()}, detach=detach)
+    for one in done:
+        if one.code == 0:
             line("", "deleted:")
-            _print(deleted)
-    finally:
-        if lease is not None:
-            lease.release()
+            _print(dict(one.result))
+    ctx.exit(code)
 
 
 def count(reports: Reports, source: str) -> dict[str, int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from loader.commands.following import carry_out, detach_option
 from loader.commands.output import (
     Column,
     clean,
@@ -27,14 +28,10 @@ from loader.errors import UsageError
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.contracts import Reports
     from loader.readings import Quarantined
 
 SHORT = 12
 """Digits of a digest that the list shows; any beginning that fits one record will do."""
-
-LOT = 1_000
-"""Records asked for at first; more when those do not answer the question."""
 
 
 @click.group("quarantine")
@@ -68,6 +65,8 @@ def list_(
     as_json: bool,
 ) -> None:
     """List quarantined records, the newest first."""
+    from loader.requested import records
+
     context: Context = ctx.obj
 
     def fits(q: Quarantined) -> bool:
@@ -118,6 +117,7 @@ def show(ctx: click.Context, digest: str, names: tuple[str, ...], raw: bool, as_
 @click.argument("digests", nargs=-1, metavar="[DIGEST]...")
 @click.option("--source", "names", multiple=True, metavar="NAME", help="Only of this source; repeatable.")
 @click.option("--rule", "rules", multiple=True, metavar="RULE", help="Those of this rule; repeatable.")
+@detach_option
 @json_option
 @click.pass_context
 def replay(
@@ -125,6 +125,7 @@ def replay(
     digests: tuple[str, ...],
     names: tuple[str, ...],
     rules: tuple[str, ...],
+    detach: bool,
     as_json: bool,
 ) -> None:
     """Send records through decoding and checks again: all that are pending, or those of DIGEST.
@@ -132,32 +133,29 @@ def replay(
     What has become a reading is committed like any other, and its record names the run. What is
     still none stays as it was.
     """
-    from loader.commands.execution import execute
+    from loader.commands.execution import CONFIG, runnable
     from loader.commands.summary import print_reports
-    from loader.replay import replay as again
+    from loader.requested import Replay, records
 
     context: Context = ctx.obj
-
-    def fits(q: Quarantined) -> bool:
-        return q.replayed_by is None and (not rules or q.rule in rules)
-
+    wanted = Replay(rules=rules)
     if digests:
-        found = [q for q in by_digest(context, names, digests) if fits(q)]
+        found = [q for q in by_digest(context, names, digests) if wanted.fits(q)]
     else:
-        found = [q for name in _sources(context, names) for q in records(context.store(), name, fits, None)]
+        store = context.store()
+        found = [q for name in _sources(context, names) for q in records(store, name, wanted.fits, 1)]
     if not found:
         note("nothing is quarantined that fits")
         return
-    by_source: dict[str, list[Quarantined]] = {}
-    for q in found:
-        by_source.setdefault(q.source, []).append(q)
-    reports, code = execute(
-        context,
-        tuple(by_source),
-        lambda pipeline: again(pipeline, by_source[pipeline.source.name]),
-        "replay",
-    )
-    print_reports(reports, as_json=as_json)
+    works = {
+        source: Replay(digests=_digests(found, source), rules=rules) if digests else wanted
+        for source in runnable(context, tuple(dict.fromkeys(q.source for q in found)))
+    }
+    if not works:
+        ctx.exit(CONFIG)
+    done, code = carry_out(context, works, detach=detach)
+    if not detach:
+        print_reports([report for one in done for report in one.reports], as_json=as_json)
     ctx.exit(code)
 
 
@@ -167,6 +165,7 @@ def replay(
 @click.option("--rule", "rules", multiple=True, metavar="RULE", help="Those of this rule; repeatable.")
 @click.option("--replayed", is_flag=True, help="Those that have become readings by a replay.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@detach_option
 @yes_option
 @click.pass_context
 def drop(
@@ -176,21 +175,24 @@ def drop(
     rules: tuple[str, ...],
     replayed: bool,
     everything: bool,
+    detach: bool,
     yes: bool,
 ) -> None:
     """Delete quarantined records for good, by DIGEST or by what they have in common."""
+    from loader.requested import Drop, records
+    from loader.wiring import now
+
     if not (digests or rules or replayed or everything):
         raise UsageError("say which records to drop: digests, --rule, --replayed or --all")
     context: Context = ctx.obj
     store = context.store()
 
-    def fits(q: Quarantined) -> bool:
-        return (not rules or q.rule in rules) and (not replayed or q.replayed_by is not None)
-
+    wanted = Drop(rules=rules, replayed=replayed, until=now())
     if digests:
-        found = [q for q in by_digest(context, names, digests) if fits(q)]
+        asked = by_digest(context, names, digests)
+        found = [q for q in asked if wanted.model_copy(update={"digests": (q.digest,)}).fits(q)]
     else:
-        found = [q for name in _sources(context, names) for q in records(store, name, fits, None)]
+        found = [q for name in _sources(context, names) for q in records(store, name, wanted.fits)]
     if not found:
         note("nothing is quarantined that fits")
         return
@@ -200,34 +202,25 @@ def drop(
     if lost:
         line(f"{number(lost)} of them have not become readings: their content is lost then")
     confirm(yes)
-    dropped = 0
-    for source in sorted({q.source for q in found}):
-        wanted = sorted({q.digest for q in found if q.source == source})
-        lease = store.acquire(source)
-        try:
-            for at in range(0, len(wanted), LOT):
-                dropped += store.drop_quarantined(lease, wanted[at : at + LOT])
-        finally:
-            lease.release()
-    line(f"done: {plural(dropped, 'record')} deleted")
+    works = {
+        source: wanted.model_copy(update={"digests": _digests(found, source)}) if digests else wanted
+        for source in sorted({q.source for q in found})
+    }
+    done, code = carry_out(context, works, detach=detach)
+    if not detach and code == 0:
+        line(f"done: {plural(sum(one.result.get('quarantine', 0) for one in done), 'record')} deleted")
+    ctx.exit(code)
 
 
-def records(
-    reports: Reports, source: str, fits: Callable[[Quarantined], bool], limit: int | None
-) -> list[Quarantined]:
-    """Records of a source that fit, the newest first, all where no limit is given."""
-    lot = LOT
-    while True:
-        seen = reports.quarantined(source, lot)
-        found = [q for q in seen if fits(q)]
-        if len(seen) < lot or (limit is not None and len(found) >= limit):
-            return found[:limit]
-        lot *= 4
+def _digests(found: Sequence[Quarantined], source: str) -> tuple[str, ...]:
+    return tuple(sorted({q.digest for q in found if q.source == source}))
 
 
 def by_digest(context: Context, names: Sequence[str], asked: Sequence[str]) -> list[Quarantined]:
     """The records whose digests begin as asked. Raises UsageError for a beginning that none has,
     or that several have; one digest in several partitions is one record to whoever asks."""
+    from loader.requested import records
+
     store = context.store()
     starts = tuple(text.lower() for text in asked)
 

@@ -66,7 +66,7 @@ def command(
         retry_holes=retry_holes,
         dry_run=dry_run,
     )
-    reports, code = execute(context, names, obey(order), trigger)
+    reports, code = execute(context, names, obey(order), trigger, after=not dry_run)
     show(reports, as_json=as_json, dry_run=dry_run)
     if not (as_json or dry_run):
         welcome(context, reports)

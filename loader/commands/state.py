@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loader.commands.following import carry_out, detach_option
 from loader.commands.output import (
     Column,
     clean,
@@ -65,9 +66,10 @@ def show(ctx: click.Context, source: str | None, partitions: tuple[str, ...], as
 @click.argument("source")
 @click.argument("partition")
 @click.argument("watermark", metavar="TIME")
+@detach_option
 @yes_option
 @click.pass_context
-def set_(ctx: click.Context, source: str, partition: str, watermark: str, yes: bool) -> None:
+def set_(ctx: click.Context, source: str, partition: str, watermark: str, detach: bool, yes: bool) -> None:
     """Set a partition's watermark to TIME (ISO 8601, or 7d = seven days ago).
 
     Readings stay. Coverage and holes after TIME are forgotten, so the next run reads on from
@@ -90,15 +92,16 @@ def set_(ctx: click.Context, source: str, partition: str, watermark: str, yes: b
     if old is None or time > old:
         line(f"  leaves out what lies after {_or_none(old)} and up to {iso(time)} (a backfill reads it)")
     confirm(yes)
-    _reset(context, source, partition, time)
+    _reset(ctx, source, partition, time, detach=detach)
 
 
 @command.command("reset", short_help="Forget watermark, coverage and holes: read all again.")
 @click.argument("source")
 @click.option("--partition", metavar="NAME", help="Only this partition.")
+@detach_option
 @yes_option
 @click.pass_context
-def reset(ctx: click.Context, source: str, partition: str | None, yes: bool) -> None:
+def reset(ctx: click.Context, source: str, partition: str | None, detach: bool, yes: bool) -> None:
     """Forget watermark, coverage and holes of a source, so that it is read from its start again.
 
     Readings stay, and none is stored twice.
@@ -116,17 +119,20 @@ def reset(ctx: click.Context, source: str, partition: str | None, yes: bool) -> 
         f"  {plural(windows, 'window')} of coverage and {plural(holes, 'hole')}; readings stay",
     )
     confirm(yes)
-    _reset(context, source, partition, None)
+    _reset(ctx, source, partition, None, detach=detach)
 
 
-def _reset(context: Context, source: str, partition: str | None, watermark: int | None) -> None:
-    store = context.store()
-    lease = store.acquire(source)
-    try:
-        changed = store.reset(lease, partition, watermark)
-    finally:
-        lease.release()
-    line(f"done: {plural(changed, 'partition')} changed")
+def _reset(
+    ctx: click.Context, source: str, partition: str | None, watermark: int | None, *, detach: bool
+) -> None:
+    from loader.requested import Reset
+
+    work = Reset(partition=partition, watermark=watermark)
+    done, code = carry_out(ctx.obj, {source: work}, detach=detach)
+    for one in done:
+        if one.code == 0:
+            line(f"done: {plural(one.result.get('partition', 0), 'partition')} changed")
+    ctx.exit(code)
 
 
 def _one(context: Context, source: str, partition: str) -> PartitionState:

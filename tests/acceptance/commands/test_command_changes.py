@@ -40,8 +40,8 @@ def test_a_watermark_in_the_future_is_refused(shell: Shell, filled: SQLiteStore)
     assert filled.partitions("src")[0].watermark == at(10)
 
 
-def test_what_writes_waits_for_no_lease(shell: Shell, filled: SQLiteStore) -> None:
-    """While another loader works on the source the exit code is 75 and nothing is changed."""
+def test_what_writes_is_queued_for_a_busy_source(shell: Shell, filled: SQLiteStore) -> None:
+    """While another loader works on the source nothing is changed, and each command is a request."""
     digest = shell.json("quarantine", "list")[0]["digest"]
     held = filled.acquire("src")
     for command in (
@@ -50,10 +50,12 @@ def test_what_writes_waits_for_no_lease(shell: Shell, filled: SQLiteStore) -> No
         ["quarantine", "drop", digest],
         ["forget", "src"],
     ):
-        shell(*command, "--yes", code=75)
+        shell(*command, "--yes", "--detach")
+        assert "queued as request" in shell.err
     assert shell.json("status")[0]["watermark"] == iso(at(10)), "reports need no lease"
     held.release()
     assert len(shell.json("quarantine", "list")) == 2
+    assert [r["kind"] for r in shell.json("requests", "list")] == ["reset", "reset", "drop", "forget"]
 
 
 def test_quarantined_records_are_dropped_with_yes(shell: Shell, filled: SQLiteStore) -> None:

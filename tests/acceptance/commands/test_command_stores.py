@@ -38,7 +38,7 @@ def test_commands_work_on_every_store(case: StoreCase, shell: Shell, tmp_path: P
         assert shell("export", "--layout", "wide", "--zone", "station").count("\n") == 12
 
         held = store.acquire("src")
-        shell("state", "set", "src", "p-a", iso(at(5)), "--yes", code=75)
+        shell("state", "set", "src", "p-a", iso(at(5)), "--yes", "--detach")
         held.release()
         shell("state", "set", "src", "p-a", iso(at(5)), "--yes")
         assert shell.json("state", "show")[0]["watermark"] == iso(at(5))
