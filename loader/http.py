@@ -43,6 +43,8 @@ ERROR_BODY = 1 << 16
 REDIRECTS = 3
 THROTTLED_TRIES = 5
 """A 429 says nothing about what was asked for, so it does not use up the tries of a request."""
+NO_ANSWER = "none"
+"""Stands for the status of a request that got none, or whose answer broke off."""
 CONTENT_FAILURES = (408, 500, 504)
 """Refusals that the amount or the content asked for causes: less of it may succeed."""
 
@@ -206,7 +208,9 @@ class Http:
         raise AssertionError("unreachable: tenacity returns or raises")
 
     def usage(self) -> Usage:
-        """Requests sent, body bytes received and the slowest response so far."""
+        """What has been used so far. A request is counted by its status, or as NO_ANSWER; it is an
+        error with NO_ANSWER and with every status from 400 on, 404 and 429 included. Each try and
+        each step of a redirect is a request."""
         with self._lock:
             return self._usage
 
@@ -225,8 +229,10 @@ class Http:
             where = shown(url)
             began = time.monotonic()
             received = [0]
+            code = NO_ANSWER
             try:
                 response = self._send(url, again)
+                code = str(response.status_code)
                 with response:
                     self._budget.observe(response.status_code, response.headers)
                     pieces = self._pieces(response, began + self._limits.total_s, received)
@@ -244,10 +250,11 @@ class Http:
             except BadBody as error:
                 raise _Failed(Unanswered(f"{where}: {error}", bisect=True)) from None
             except (requests.RequestException, urllib3_errors.HTTPError, OSError) as error:
+                code = NO_ANSWER
                 final, again = meaning(where, error)
                 raise (_Failed(final) if again else final) from None
             finally:
-                self._count(received[0], time.monotonic() - began)
+                self._count(code, received[0], time.monotonic() - began)
         raise Permanent(f"{shown(url)}: redirected more than {REDIRECTS} times")
 
     def _send(self, url: str, again: bool) -> requests.Response:
@@ -318,7 +325,13 @@ class Http:
             return _Failed(Unanswered(text, bisect=status in CONTENT_FAILURES), pause=pause)
         return Permanent(text)
 
-    def _count(self, received: int, seconds: float) -> None:
+    def _count(self, code: str, received: int, seconds: float) -> None:
         with self._lock:
             used = self._usage
-            self._usage = Usage(used.requests + 1, used.bytes + received, max(used.slowest_s, seconds))
+            self._usage = Usage(
+                requests=used.requests + 1,
+                bytes=used.bytes + received,
+                slowest_s=max(used.slowest_s, seconds),
+                errors=used.errors + (code == NO_ANSWER or int(code) >= 400),
+                codes={**used.codes, code: used.codes.get(code, 0) + 1},
+            )

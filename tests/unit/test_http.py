@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -348,6 +349,37 @@ def test_usage_counts_requests_bytes_and_the_slowest() -> None:
         used = http.usage()
     assert (used.requests, used.bytes) == (2, 5 + len(packed))
     assert 0.2 <= used.slowest_s < 2
+
+
+def test_usage_counts_requests_by_how_they_were_answered() -> None:
+    """Redirects and good answers are no errors; refusals, timeouts and broken answers are."""
+    script = [
+        Answer(302, b"", {"Location": "/b"}),
+        Answer(body=b"fine"),
+        Answer(429, b"", {"Retry-After": "0"}),
+        Answer(503),
+        Answer(wait=1.0),
+        Answer(404),
+    ]
+    with Scripted(script) as server:
+        http = session(server, limits=replace(QUICK, tries=5))
+        http.get("/a", parse=body)
+        with pytest.raises(NotFound):
+            http.get("/c", parse=body)
+        used = http.usage()
+    assert used.codes == {"302": 1, "200": 1, "429": 1, "503": 1, "none": 1, "404": 1}
+    assert (used.requests, used.errors) == (6, 4)
+
+
+def test_a_request_that_nobody_takes_counts_as_none() -> None:
+    """Where no server listens every try is a request without an answer."""
+    with Scripted([Answer()]) as server:
+        gone = server.url
+    http = session(gone)
+    with pytest.raises(SourceUnavailable):
+        http.get("/a", parse=body)
+    used = http.usage()
+    assert used.requests == used.errors == used.codes["none"] > 0
 
 
 def test_stop_ends_a_pause() -> None:
