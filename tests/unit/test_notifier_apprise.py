@@ -67,7 +67,7 @@ def test_a_service_that_hangs_is_left() -> None:
     """At the time limit."""
     with Receiver([Reply(hang=True)]) as receiver:
         with pytest.raises(Undelivered, match="no answer within"):
-            apprise(receiver, total_s=0.3).send(notice())
+            apprise(receiver, total_s=1).send(notice())
         assert len(receiver.posts) == 1
 
 

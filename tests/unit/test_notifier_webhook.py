@@ -132,10 +132,9 @@ def test_what_each_status_means(status: int, error: type[LoaderError]) -> None:
 def test_no_answer_is_tried_again_with_the_same_body(reply: Reply) -> None:
     """The second time it is taken."""
     with Receiver([reply, Reply()]) as receiver:
-        notifier = webhook(receiver.url, total_s=0.3)
         with pytest.raises(Undelivered):
-            notifier.send(notice())
-        notifier.send(notice())
+            webhook(receiver.url, total_s=1).send(notice())
+        webhook(receiver.url).send(notice())
         assert len({post.body for post in receiver.posts}) == 1
 
 
