@@ -77,7 +77,8 @@ def one_line(text: str) -> str:
     """Text from outside as one short printable line without secrets."""
     # Masked before it is cut: half a secret would not be recognised.
     flat = " ".join(redact(text).split())
-    flat = "".join(c if c.isprintable() else "?" for c in flat)
+    if not flat.isprintable():
+        flat = "".join(c if c.isprintable() else "?" for c in flat)
     return flat if len(flat) <= LINE else flat[: LINE - 3] + "..."
 
 

@@ -296,6 +296,18 @@ def test_a_source_has_rules_of_its_own() -> None:
     assert "quality_below" not in found
 
 
+def test_a_rule_keeps_what_is_not_named_of_it() -> None:
+    """A number alone leaves the severity, a severity alone the number; so does a file's text."""
+    rules = Rules.model_validate(
+        {"failures": 5, "store": {"severity": "warning"}, "memory": "1GB", "missed": {"enabled": False}},
+        context={"file": True},
+    )
+    assert (rules.failures.at, rules.failures.severity) == (5, Severity.CRITICAL)
+    assert (rules.store.at, rules.store.severity) == (60 * SECOND, Severity.WARNING)
+    assert (rules.memory.at, rules.quality_below.at) == (1 << 30, 90)
+    assert (rules.missed.at, rules.missed.enabled) == (1, False)
+
+
 def test_limits_that_last() -> None:
     """One finding a series, of the higher level; what has ended is none."""
     one = series("st", NOW)
