@@ -39,8 +39,9 @@ def beat(path: Path, one: Beat) -> None:
 def read(path: Path) -> Beat:
     """The last beat. Raises OSError where there is no file, ValueError where it is no heartbeat."""
     with path.open("rb") as file:
-        data = json.loads(file.read(LARGEST))
+        text = file.read(LARGEST)
     try:
+        data = json.loads(text)
         return Beat(int(data["pid"]), int(data["at"]), str(data["version"]), str(data["state"]))
-    except (TypeError, KeyError) as error:
-        raise ValueError("is no heartbeat") from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        raise ValueError("is no heartbeat") from None

@@ -77,7 +77,8 @@ class Metrics:
                 for kind in KINDS:
                     self.readings.labels(name, kind)
                 self.duration.labels(name)
-                self.requests.labels(name, "200")
+                for code in ("200", "none"):
+                    self.requests.labels(name, code)
                 for gauge in self._gauges.values():
                     gauge.labels(name)
             self._watched = set(sources)

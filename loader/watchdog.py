@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from loader.log import get_logger
 
@@ -18,6 +20,9 @@ LOOK_S = 1.0
 
 FROZEN_S = 5.0
 """When the watchdog itself was held up for longer, the whole process was: asleep, or stopped."""
+
+LAST_WORDS_S = 5
+"""How long log and stacks may take before the process ends without them."""
 
 Signs = Mapping[str, tuple[Callable[[], float | None], float]]
 
@@ -62,12 +67,26 @@ class Watchdog:
     def _stuck(self) -> str | None:
         """The first that gave no sign of life for too long."""
         for name, (age, limit) in self._signs.items():
-            silent = age()
+            try:
+                silent = age()
+            except Exception as error:
+                # One broken sign must not end the watch over the others.
+                get_logger().error("watchdog", sign=name, reason=repr(error))
+                continue
             if silent is not None and silent > limit:
                 return name
         return None
 
     def _end(self, name: str) -> None:
+        # Who reads our stderr may be stuck as well, and a stuck thread may hold the log's lock; with
+        # the pipe full even the interpreter's lock is held, and only the kernel gets through.
+        last = threading.Timer(LAST_WORDS_S, os._exit, (EXIT_STUCK,))
+        last.daemon = True
+        last.start()
+        signal.alarm(2 * LAST_WORDS_S)
         get_logger().error("stuck", what=name, exit_code=EXIT_STUCK)
-        faulthandler.dump_traceback(sys.__stderr__ or 2)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        faulthandler.dump_traceback(2)
         os._exit(EXIT_STUCK)

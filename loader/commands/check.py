@@ -16,16 +16,22 @@ import click
 from loader.commands.options import source_option
 from loader.commands.output import clean, document, iso, line
 from loader.contracts import Finding
+from loader.durations import format_duration
 from loader.errors import ConfigError, LoaderError
 from loader.readings import HOUR
+from loader.schedule import coming
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.config import Config
     from loader.readings import PartitionState
+    from loader.schedulesettings import Schedule
 
 MIN_FREE = 100 * 2**20
 """Free bytes below which the disk counts as full."""
+
+NEXT = 5
+"""How many of a source's next runs are shown."""
 
 LIBRARIES = ("numpy", "requests", "psycopg2-binary", "pydantic", "msgspec")
 
@@ -75,6 +81,7 @@ def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
     for name, reason in skipped.items():
         yield Finding(name, True, f"skipped: {reason}")
     for name in run:
+        yield Finding(f"{name}: schedule", True, _schedule(config.sources[name].schedule, wiring.now()))
         yield from _ledger(name, store.partitions(name), wiring.now())
         source = wiring.build_source(config, name, store, threading.Event())
         try:
@@ -82,6 +89,15 @@ def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
                 yield Finding(f"{name}: {finding.subject}", finding.ok, finding.detail)
         finally:
             source.close()
+
+
+def _schedule(schedule: Schedule, now: int) -> str:
+    """How it is written, and what that means."""
+    if schedule.cron is None:
+        said = f"every {format_duration(schedule.every)}"
+    else:
+        said = f"cron {schedule.cron} ({schedule.timezone})"
+    return f"{said}: next {', '.join(iso(at) for at in coming(schedule.timetable, now, NEXT))}"
 
 
 def _ledger(name: str, states: Sequence[PartitionState], now: int) -> Iterator[Finding]:

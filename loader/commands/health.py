@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import click
 from loader import heartbeat
 from loader.commands.output import line, note
 from loader.errors import UsageError
+
+_PLAIN = re.compile(r"([0-9]{1,6})([smh])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @click.command("health")
@@ -51,13 +55,16 @@ def trouble(path: Path, oldest: int, now: int) -> str | None:
     age = now - beat.at
     if abs(age) > oldest:
         when = "ago" if age > 0 else "ahead of this clock"
-        return f"process {beat.pid} gave its last sign of life {abs(age) / 1e6:.0f} s {when}"
+        return f"process {beat.pid} gave its last sign of life {abs(age) // 1_000_000} s {when}"
     if beat.state != heartbeat.READY:
         return beat.state
     return None
 
 
 def _micros(text: str) -> int:
+    if plain := _PLAIN.fullmatch(text):
+        return int(plain[1]) * _SECONDS[plain[2]] * 1_000_000
+    # Costs four times as much to import as all the rest of this command.
     from loader.durations import parse_duration
 
     try:

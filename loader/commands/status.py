@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 USUAL_CADENCE_S = 3600.0
 """Taken for a station that none of its series has a known cadence."""
 
+NEXT = 5
+"""How many of a source's next runs are told."""
+
 CADENCES = 3
 """A station is silent when this many readings in a row, and the maximum lookback, have passed."""
 
@@ -54,6 +57,7 @@ def command(ctx: click.Context, names: tuple[str, ...], detailed: bool, as_json:
     A station is silent when its newest reading is older than three of its cadences plus the
     source's maximum lookback: by then even late readings should have come.
     """
+    from loader.schedule import coming
     from loader.settings import Lookback
     from loader.wiring import now
 
@@ -66,7 +70,8 @@ def command(ctx: click.Context, names: tuple[str, ...], detailed: bool, as_json:
         stations = stations_of(store.partitions(name), store.series(name), at, lookback)
         last = next(iter(store.runs(name, 1)), None)
         state = "not configured" if settings is None else "enabled" if settings.enabled else "disabled"
-        rows.append(_source(name, state, stations, last, at))
+        due = coming(settings.schedule.timetable, at, NEXT) if settings and settings.enabled else []
+        rows.append(_source(name, state, stations, last, due, at))
     if as_json:
         for row in () if detailed else rows:
             row["stations"] = len(row["stations"])
@@ -113,7 +118,7 @@ def stations_of(
 
 
 def _source(
-    name: str, state: str, stations: list[Station], last: RunReport | None, now: int
+    name: str, state: str, stations: list[Station], last: RunReport | None, due: list[int], now: int
 ) -> dict[str, Any]:
     newest = max((s.newest for s in stations if s.newest is not None), default=None)
     watermark = max((s.watermark for s in stations if s.watermark is not None), default=None)
@@ -140,6 +145,7 @@ def _source(
             "new": last.counts.new,
             "error": last.error,
         },
+        "next_runs": [iso_or_none(at) for at in due],
     }
 
 
@@ -169,6 +175,7 @@ def _sources_table(rows: list[dict[str, Any]]) -> None:
         *(Column(title, right=True) for title in ("age", "stations", "holes")),
         Column("last run"),
         *(Column(title, right=True) for title in ("new", "score")),
+        Column("next run"),
     ]
     table(columns, [_source_row(row) for row in rows])
     for row in rows:
@@ -190,6 +197,7 @@ def _source_row(row: dict[str, Any]) -> list[str | None]:
         f"{last['outcome'] or 'running'} {_age(last['age_s'])} ago" if last else None,
         number(last["new"]) if last else None,
         None if row["score"] is None else f"{row['score']:.1f}",
+        _minute(next(iter(row["next_runs"]), None)),
     ]
 
 
