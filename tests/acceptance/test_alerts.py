@@ -18,7 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
 from builders import Loading, at, partition, series
-from stores import STORES, StoreCase
+from stores import STORES, StoreCase, open_postgres
 
 from loader.alerts.centre import Centre, Watched
 from loader.alerts.machine import resident
@@ -27,6 +27,7 @@ from loader.errors import StoreUnavailable, Undelivered
 from loader.journal import LimitEvent, Mute, Notice, NoticeKind, Phase, Severity
 from loader.readings import DAY, HOUR, SECOND, Counts, Outcome, Progress, RunReport
 from loader.schedule import Every
+from tests import postgres
 
 MINUTE = 60 * SECOND
 HERE = Path(__file__).resolve()
@@ -455,3 +456,43 @@ def test_a_kill_between_sending_and_noting_repeats_the_same_message(tmp_path: Pa
     sent = [json.loads(line) for line in (tmp_path / "sent").read_text().splitlines()]
     assert len(sent) == 2
     assert sent[0] == sent[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
+def test_a_database_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    """Alerts of before are neither repeated nor forgotten; what waited in its outbox arrives then."""
+    with postgres.own_server(max(postgres.binaries())) as server:
+        address = server.create()
+        store: Any = open_postgres(address)
+        office = Office(tmp_path)
+        for hour in (1, 2, 3):
+            fails(store, hour)
+        office.now = at(3.1)
+        office.box.broken = True
+        office.round(store)
+        office.box.broken = False
+        server.stop("immediate")
+        for _ in range(6):
+            office.again()
+            office.now += 15 * SECOND
+            with pytest.raises(StoreUnavailable) as gone:
+                office.centre.look(store, ["src"])
+            office.centre.store_away(str(gone.value))
+            office.deliver(store)
+        assert office.box.titles == ["loader: the store is away"]
+        assert postgres.PASSWORD not in "".join(office.box.got[0].lines)
+        server.start()
+        store.close()
+        store = open_postgres(address)
+        office.again()
+        office.centre.store_back()
+        office.round(store, after=MINUTE)
+        assert sorted(office.box.titles[1:]) == [
+            "loader: well again, it was: the store is away",
+            "src: runs keep failing",
+        ]
+        ran(store, 4)
+        office.round(store, after=MINUTE)
+        assert office.box.titles[3:] == ["src: well again, it was: runs keep failing"]
+        store.close()
