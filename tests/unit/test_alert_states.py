@@ -370,3 +370,40 @@ class Months(RuleBasedStateMachine):
 def test_whatever_happens_messages_make_sense() -> None:
     """Hypothesis breaks and mends things at random; see the invariants."""
     run_state_machine_as_test(Months, settings=settings(max_examples=60, stateful_step_count=25))
+
+
+class Muting(Months):
+    """The same with mutes: then starts and recoveries need not alternate, but silence is kept."""
+
+    def _look(self, after: int) -> None:
+        seen = len(self.queued)
+        super()._look(after)
+        for _, message in self.queued[seen:]:
+            assert not {a.source for a in message.members} & self.town.muted
+
+    @rule(sources=st.sets(st.sampled_from(["a", "b", "c"])))
+    def mutes(self, sources: set[str]) -> None:
+        self.town.muted = sources
+
+    @invariant()
+    def starts_and_recoveries_alternate(self) -> None:
+        known = {m.id for _, m in self.town.log}
+        for _, message in self.town.log:
+            if message.kind is NoticeKind.RECOVERY:
+                assert {a.notice for a in message.members} <= known
+
+    def teardown(self) -> None:
+        """When all mutes have ended, whatever lasts has been told."""
+        self.town.muted = set()
+        self._look(MINUTE)
+        lasting = [a for a in self.town.rows.values() if a.phase is Phase.ALERTING]
+        assert all(a.notice and a.sent for a in lasting)
+        self.bad = {}
+        self._look(MINUTE)
+        self._look(TOGETHER)
+        assert self.town.rows == {}
+
+
+def test_whatever_happens_a_mute_is_kept() -> None:
+    """Hypothesis mutes at random as well."""
+    run_state_machine_as_test(Muting, settings=settings(max_examples=40, stateful_step_count=25))
