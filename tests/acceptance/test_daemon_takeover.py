@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 CONFIG = """
 store: {store}
 sources:
-  demo: {{type: simulator, cadence: 1m, initial: 100d, latency: 50ms, schedule: {{every: 2s}}}}
+  demo: {{type: simulator, cadence: 1m, initial: 15d, latency: 50ms, schedule: {{every: 2s}}}}
 """
 
 TAKEOVER_S = 30
