@@ -79,7 +79,10 @@ def advance(
         if not (finding and finding.broken) and (old.phase is Phase.ALERTING or (held(old) and finding)):
             recovered[key] = old
         if old.notice and old.severity is Severity.WARNING and new.severity is Severity.CRITICAL:
-            rose.add(key)
+            if new.source in policy.muted:
+                after[key] = replace(new, severity=old.severity)  # it rises when the mute is over
+            else:
+                rose.add(key)
     touched = {group_of(a) for key, a in after.items() if key in found or judged(a)}
     touched |= {group_of(a) for a in recovered.values()}
     step = Step()
@@ -201,8 +204,10 @@ class _Group:
             ended.sort(key=lambda a: a.key)
             self._send(NoticeKind.RECOVERY, ended, lasting, self.policy.number())
         shared = {a.notice for a in lasting}
-        # A reminder that still waits would come after the recovery.
-        gone = {_reminder_of(a) for a in ended if a.notice not in shared}
+        # What still waits, for a slower channel or to remind, would come after the recovery.
+        gone = {
+            n for a in ended if a.notice and a.notice not in shared for n in (a.notice, _reminder_of(a))
+        }
         self.step.withdrawn += sorted(gone)
 
     def _take_back(self, number: str) -> None:

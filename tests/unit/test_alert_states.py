@@ -204,6 +204,26 @@ def test_a_rise_to_critical_is_told() -> None:
     assert town.log[1][1].members[0].severity is Severity.CRITICAL
 
 
+def test_a_rise_in_a_mute_is_told_after_it() -> None:
+    """Somebody was told of a warning; that it has become critical is news."""
+    town = Town()
+    run(town, finding())
+    town.muted = {"a"}
+    run(town, finding(severity=Severity.CRITICAL), after=MINUTE)
+    assert len(town.log) == 1
+    town.muted = set()
+    run(town, finding(severity=Severity.CRITICAL), after=MINUTE)
+    assert [str(m.members[0].severity) for _, m in town.log] == ["warning", "critical"]
+
+
+def test_a_slower_channel_does_not_alarm_after_the_recovery() -> None:
+    """What one channel has delivered and another has not is taken back from that one at the end."""
+    town = Town()
+    run(town, finding())
+    number = town.log[0][1].id
+    assert number in town.look(after=MINUTE).withdrawn
+
+
 def test_what_nobody_was_told_has_no_recovery() -> None:
     """An alert that still waits when it is over is taken back."""
     town = Town()
