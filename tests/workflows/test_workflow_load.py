@@ -305,11 +305,15 @@ def test_a_database_keeps_the_state_instead(repository: Repository) -> None:
 
 def test_inputs_are_data_to_the_shell(repository: Repository) -> None:
     """What is typed into the form reaches the loader as one word, whatever it says."""
-    job = repository.load(source='openaq"; touch hacked; echo $(touch hacked) "', since="$(touch hacked)")
-    assert job.conclusion == "failure"
-    assert "exit code 2" in job.output[LOAD]
-    assert not (job.workspace / "hacked").exists()
-    assert repository.load(source="--yes").conclusion == "failure"
+    for given, said in (
+        ({"source": 'a"; touch hacked; echo "$(touch hacked) --yes'}, "there is no source {}"),
+        ({"since": "$(touch hacked) --help"}, "'{}' is no time"),
+    ):
+        job = repository.load(**given)
+        assert job.conclusion == "failure"
+        assert said.format(*given.values()) in job.output[LOAD]
+        assert "exit code 2" in job.output[LOAD]
+        assert not (job.workspace / "hacked").exists()
 
 
 def test_the_form_reads_a_stretch_again_and_dry(repository: Repository) -> None:
