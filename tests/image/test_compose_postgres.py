@@ -44,11 +44,11 @@ def settled(made: Stack) -> None:
 
 def test_a_stand_by_takes_over_within_30_seconds(made: Stack) -> None:
     """Two loaders on one database: one leads; it is killed, and the other goes on."""
-    name = f"{made.project}-second"
+    name, first = f"{made.project}-second", made.container()
     made.compose("run", "--detach", "--no-deps", "--name", name, "loader")
     try:
         until(lambda: "standing by" in docker("logs", name), "the second stands by")
-        made.compose("kill", "--signal=KILL", "loader")
+        docker("kill", first)
         done = int(made.query(FINISHED))
         until(lambda: int(made.query(FINISHED) or 0) > done, "the second loads", TAKEOVER_S)
         settled(made)
