@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.following import carry_out, detach_option
-from loader.commands.options import log_level_option, source_option, window_of
+from loader.commands.options import detach_option, log_level_option, source_option, window_of
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
@@ -44,6 +43,7 @@ def command(
     queued for that one and followed.
     """
     from loader.commands.execution import CONFIG, runnable
+    from loader.commands.following import carry_out
     from loader.commands.run import show
     from loader.requested import Backfill
 

@@ -7,10 +7,10 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from loader.contracts import Database, Lease
     from loader.journal import Request
     from loader.requested import Done, Make, Work
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 POLL_S = 0.5
 """How often a followed request is looked at."""
@@ -46,13 +44,6 @@ class Carried:
     result: Mapping[str, Any]
     reports: tuple[RunReport, ...]
     code: int
-
-
-def detach_option(command: F) -> F:
-    """`--detach`."""
-    return click.option(
-        "--detach", is_flag=True, help="Only queue it, for the daemon or the next loader run, and return."
-    )(command)
 
 
 def carry_out(context: Context, works: Mapping[str, Work], *, detach: bool) -> tuple[list[Carried], int]:

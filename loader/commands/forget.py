@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.following import carry_out, detach_option
+from loader.commands.options import detach_option
 from loader.commands.output import Column, clean, confirm, line, note, number, table
 from loader.commands.selection import check, yes_option
 
@@ -29,6 +29,7 @@ def command(ctx: click.Context, source: str, detach: bool, yes: bool) -> None:
     holes), quarantine and runs. A source that is still configured and enabled is loaded afresh by
     the next run; one that has left the configuration can be forgotten too.
     """
+    from loader.commands.following import carry_out
     from loader.requested import Forget
 
     context: Context = ctx.obj

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -26,6 +27,19 @@ def source_option(*, multiple: bool) -> Callable[[F], F]:
     return click.option("--source", "name", metavar="NAME", help="Only this source.")
 
 
+def spool_option(command: F) -> F:
+    """`--spool DIR`."""
+    return click.option(
+        "--spool",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("state/spool"),
+        show_default=True,
+        envvar="LOADER_SPOOL",
+        show_envvar=True,
+        help="Folder that remembers alerts while the store is away.",
+    )(command)
+
+
 def log_level_option(command: F) -> F:
     """`--log-level`, kept in the context: the configured level is used without it."""
 
@@ -38,6 +52,13 @@ def log_level_option(command: F) -> F:
         callback=keep,
         expose_value=False,
         help="How much to log on stderr (default: the configuration's).",
+    )(command)
+
+
+def detach_option(command: F) -> F:
+    """`--detach`, of commands that need a source's lease."""
+    return click.option(
+        "--detach", is_flag=True, help="Only queue it, for the daemon or the next loader run, and return."
     )(command)
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.following import carry_out, detach_option
-from loader.commands.options import source_option
+from loader.commands.options import detach_option, source_option
 from loader.commands.output import Column, document, note, number, table
 from loader.commands.selection import check, json_option
 
@@ -28,6 +27,7 @@ def command(ctx: click.Context, names: tuple[str, ...], dry_run: bool, detach: b
     `loader run` and the daemon do so after their runs. Readings that were deleted are never
     fetched again.
     """
+    from loader.commands.following import carry_out
     from loader.requested import Prune
     from loader.wiring import now
 

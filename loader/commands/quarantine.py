@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.commands.following import carry_out, detach_option
+from loader.commands.options import detach_option
 from loader.commands.output import (
     Column,
     clean,
@@ -134,6 +134,7 @@ def replay(
     still none stays as it was.
     """
     from loader.commands.execution import CONFIG, runnable
+    from loader.commands.following import carry_out
     from loader.commands.summary import print_reports
     from loader.requested import Replay, records
 
@@ -179,6 +180,7 @@ def drop(
     yes: bool,
 ) -> None:
     """Delete quarantined records for good, by DIGEST or by what they have in common."""
+    from loader.commands.following import carry_out
     from loader.requested import Drop, records
     from loader.wiring import now
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.commands.following import carry_out, detach_option
+from loader.commands.options import detach_option
 from loader.commands.output import (
     Column,
     clean,
@@ -125,6 +125,7 @@ def reset(ctx: click.Context, source: str, partition: str | None, detach: bool, 
 def _reset(
     ctx: click.Context, source: str, partition: str | None, watermark: int | None, *, detach: bool
 ) -> None:
+    from loader.commands.following import carry_out
     from loader.requested import Reset
 
     work = Reset(partition=partition, watermark=watermark)
