@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -105,9 +106,9 @@ class Cron:
         day = start.astimezone(self._zone).date() - timedelta(days=1)
         for _ in range(HORIZON_DAYS):
             if self._on(day):
-                for due in self._times(day):
-                    if due > moment:
-                        return due
+                times = _times(self, day)
+                if times and times[-1] > moment:
+                    return times[bisect_right(times, moment)]
             day += timedelta(days=1)
         raise ValueError("is never due")
 
@@ -117,23 +118,27 @@ class Cron:
         of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
         return of_month or of_week if self.either else of_month and of_week
 
-    def _times(self, day: date) -> list[int]:
-        """The due moments of a day, ascending. The first of two equal wall times is meant (fold 0),
-        and a skipped one counts with the offset before the change, as PEP 495 has it."""
-        found = {
-            (datetime(day.year, day.month, day.day, hour, minute, tzinfo=self._zone) - _EPOCH)
-            // timedelta(microseconds=1)
-            for hour in self.hours
-            for minute in self.minutes
-        }
-        return sorted(found)
+
+@lru_cache(maxsize=64)
+def _times(cron: Cron, day: date) -> list[int]:
+    """The due moments of a day, ascending. The first of two equal wall times is meant (fold 0),
+    and a skipped one counts with the offset before the change, as PEP 495 has it.
+
+    Kept, since a line that is due every minute has 1,440 of them and is asked for each in turn."""
+    found = {
+        (datetime(day.year, day.month, day.day, hour, minute, tzinfo=cron._zone) - _EPOCH)
+        // timedelta(microseconds=1)
+        for hour in cron.hours
+        for minute in cron.minutes
+    }
+    return sorted(found)
 
 
 def _field(text: str, name: str, low: int, high: int, names: dict[str, int]) -> set[int]:
     found: set[int] = set()
     for part in text.split(","):
         match = _PART.fullmatch(part)
-        if match is None:
+        if match is None or (match[1] == "*" and match[2]):
             raise ValueError(f"has no legible {name}: {part or 'nothing'}; write *, 5, 1-5, */2 or 1,15")
         first, last, step = match[1], match[2], int(match[3] or 1)
         begin = low if first == "*" else _number(first, name, low, high, names)
