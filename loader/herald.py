@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Protocol
 
 from loader.alerts.centre import Centre
 from loader.contracts import DIED, Clock, Database, Lease, Usage
-from loader.errors import LoaderError, StoreUnavailable
+from loader.errors import LoaderError
 from loader.log import get_logger
 from loader.metrics import Metrics
 from loader.readings import Outcome, RunReport
@@ -45,7 +46,8 @@ class Audience:
 class Herald:
     """An `Aftermath` for the workers, and a thread that looks at the rules and delivers messages.
 
-    `leading` names the sources whose alerts are this process's business.
+    `leading` names the sources whose alerts are this process's business. A process that runs once
+    does without the thread: it calls `round` at its end, and `close`.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Herald:
         self._clock = clock
         self._poke = threading.Event()
         self._measured: set[str] = set()
+        self._pings: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._stop = threading.Event()
         self._store: Database | None = None
         self.trouble: str | None = None
@@ -82,20 +85,29 @@ class Herald:
 
     def began(self, source: str) -> None:  # noqa: ARG002 - one switch for all sources
         if self._audience.ping is not None:
-            self._audience.ping.started()
+            self._ping(self._audience.ping.started)
 
     def ran(self, report: RunReport, usage: Usage, store: Database, lease: Lease) -> None:
+        self.settled(store, lease, report.source)
+        self.ended(report, usage)
+
+    def settled(self, store: Database, lease: Lease, source: str) -> None:
+        """Look at what the source's tables say now, under its lease."""
+        self._audience.centre.limits(store, lease, source)
+        self._measure(store, source)
+
+    def ended(self, report: RunReport, usage: Usage) -> None:
+        """Count a run that has ended, however it did."""
         seconds = None if report.finished is None else (report.finished - report.started) / 1e6
         self._metrics.ran(report, usage.codes, seconds)
-        self._audience.centre.limits(store, lease, report.source)
-        self._measure(store, report.source)
         self._poke.set()
-        if self._audience.ping is None:
+        ping = self._audience.ping
+        if ping is None:
             return
         if report.outcome is Outcome.FAILED:
-            self._audience.ping.failed(f"{report.source}: {report.error or 'failed'}")
+            self._ping(lambda: ping.failed(f"{report.source}: {report.error or 'failed'}"))
         elif report.outcome is not Outcome.INTERRUPTED:
-            self._audience.ping.succeeded()
+            self._ping(ping.succeeded)
 
     def passed_over(self, report: RunReport) -> None:
         self._metrics.ran(report, {}, None)
@@ -104,53 +116,60 @@ class Herald:
     def store_changed(self) -> None:
         self._poke.set()
 
+    def _ping(self, call: Callable[[], None]) -> None:
+        """Not here: the run does not wait for somebody else's server."""
+        self._pings.put(call)
+        self._poke.set()
+
     # The thread
 
     def _main(self) -> None:
         try:
             while not self._stop.is_set():
-                self._round(DELIVERY_S)
+                self.round(DELIVERY_S)
                 self._poke.wait(LOOK_S)
                 self._poke.clear()
-            self._round(FAREWELL_S)
+            self.round(FAREWELL_S)
         except BaseException as error:
             self.died = error
             get_logger().exception("herald.died")
         finally:
-            self._close()
+            self.close()
 
-    def _round(self, patience_s: float) -> None:
-        """Look at every rule, and send what is due."""
+    def round(self, patience_s: float, led: Sequence[str] | None = None) -> None:
+        """Look at every rule of the sources that are led, and send what is due."""
         centre = self._audience.centre
+        while not self._pings.empty():
+            self._pings.get()()
         store = None
         try:
             store = self._opened()
-            names = self._leading()
+            names = self._leading() if led is None else led
             for name in names:
                 if name not in self._measured:
                     self._measure(store, name)
             centre.store_back()
             centre.look(store, names)
             self.trouble = None
-        except StoreUnavailable as error:
-            self._close()
+        except LoaderError as error:
+            self.close()
             store = None
             self.trouble = str(error)
             centre.store_away(str(error))
-        except LoaderError as error:
-            self.trouble = str(error)
-            get_logger().error("alerts.look", reason=str(error))
-        centre.deliver(store, self._stop, patience_s)
+        # The last round is given its time although the process is to stop.
+        hurry = threading.Event() if self._stop.is_set() else self._stop
+        centre.deliver(store, hurry, patience_s)
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def _opened(self) -> Database:
         if self._store is None:
             self._store = self._audience.open_store()
         return self._store
-
-    def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
 
     def _measure(self, store: Database, source: str) -> None:
         """The figures that are not events; they change with a run, and with who leads."""

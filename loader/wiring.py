@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from loader.alertsettings import Channel
     from loader.contracts import Notifier
     from loader.daemon import Plan
-    from loader.herald import DeadMan
+    from loader.herald import Audience, DeadMan
+    from loader.schedule import Timetable
     from loader.schedulesettings import Schedule
     from loader.sources.openaq.api import Location
     from loader.worker import Job
@@ -248,11 +249,23 @@ def sqlite_file(config: Config) -> Path | None:
     return Path(url.removeprefix("sqlite:///")).absolute() if url.startswith("sqlite:///") else None
 
 
+def build_audience(config: Config, timetables: Mapping[str, Timetable], spool: Path) -> Audience:
+    """Who is told of runs: rules and channels, dead man's switch. `timetables` are those by which
+    sources run; of one that is run by somebody else's schedule the next run is not known."""
+    from loader.herald import Audience
+
+    return Audience(
+        centre=build_centre(config, spool),
+        ping=build_ping(config),
+        open_store=lambda: open_store(config),
+        next_run=lambda name: timetables[name].after(now()) if name in timetables else None,
+    )
+
+
 def build_plan(config: Config, names: tuple[str, ...], schedule: Schedule | None, spool: Path) -> Plan:
     """What the daemon is to do: the sources named (else every enabled one), each by its own
     schedule or all by the one given here."""
     from loader.daemon import Plan
-    from loader.herald import Audience
     from loader.worker import Job
 
     run, skipped = chosen(config, names)
@@ -275,12 +288,7 @@ def build_plan(config: Config, names: tuple[str, ...], schedule: Schedule | None
     return Plan(
         jobs=jobs,
         skipped=skipped,
-        audience=Audience(
-            centre=build_centre(config, spool),
-            ping=build_ping(config),
-            open_store=lambda: open_store(config),
-            next_run=lambda name: jobs[name].timetable.after(now()) if name in jobs else None,
-        ),
+        audience=build_audience(config, {name: one.timetable for name, one in jobs.items()}, spool),
         stop_grace=config.daemon.stop_grace,
         scheduler_limit=config.daemon.watchdog.scheduler,
         run_limit=config.daemon.watchdog.run,

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from loader import requested
 from loader.contracts import Clock, Database, Lease, Usage
 from loader.errors import LeaseHeld, LeaseLost, LoaderError, StoreError, StoreUnavailable
 from loader.journal import Cutoffs
 from loader.log import get_logger
 from loader.pipeline import Observer, Order, Pipeline
 from loader.readings import SECOND, Counts, Outcome, RunReport, Task, Window
+from loader.requested import work_next
 from loader.schedule import Timetable, passed
 
 STANDBY_S = 3.0
@@ -306,7 +306,7 @@ class Worker:
                 used.append(self._job.pipeline(store, stop, observer))
                 return used[-1]
 
-            report = requested.work_next(self._job.name, store, make, lease, self._pause, signs)
+            report = work_next(self._job.name, store, make, lease, self._pause, signs)
             if isinstance(report, RunReport):
                 _say(report)
                 usage = used[-1].source.usage() if used else Usage()

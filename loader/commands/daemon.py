@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.options import log_level_option, source_option
+from loader.commands.options import log_level_option, source_option, spool_option
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 LISTEN = "127.0.0.1:8080"
 HEARTBEAT = Path("state/heartbeat.json")
-SPOOL = Path("state/spool")
 
 
 @click.command("daemon")
@@ -42,15 +41,7 @@ SPOOL = Path("state/spool")
     show_envvar=True,
     help="File that shows that it is alive; see loader health.",
 )
-@click.option(
-    "--spool",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=SPOOL,
-    show_default=True,
-    envvar="LOADER_SPOOL",
-    show_envvar=True,
-    help="Folder that remembers alerts while the store is away.",
-)
+@spool_option
 @click.option(
     "--await-config",
     is_flag=True,

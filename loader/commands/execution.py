@@ -21,10 +21,14 @@ from loader.readings import Outcome, RunReport
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.contracts import Database
+    from loader.herald import Herald
     from loader.pipeline import Observer, Order, Pipeline
 
 OPENING_S = 20.0
 """How long a run waits at its start for a store that is away."""
+
+DELIVERY_S = 60.0
+"""How long a run waits at its end for messages to be delivered; the rest stays in the outbox."""
 
 OK, FAILED, USAGE, PARTIAL, LOCKED, CONFIG = 0, 1, 2, 3, 75, 78
 
@@ -90,13 +94,18 @@ def runnable(context: Context, names: tuple[str, ...]) -> list[str]:
 
 
 def execute(
-    context: Context, names: tuple[str, ...], act: Act, trigger: str = "command", *, after: bool = False
+    context: Context,
+    names: tuple[str, ...],
+    act: Act,
+    trigger: str = "command",
+    herald: Herald | None = None,
 ) -> tuple[list[RunReport], int]:
     """Let `act` work on every chosen source, one after the other.
 
     Returns the reports and the exit code. One source's trouble does not keep the next from
-    running; the report of one that could not run at all has the id 0. With `after`, what retention
-    does not keep is deleted and what was requested is done once the source has run.
+    running; the report of one that could not run at all has the id 0. With a `herald`, all
+    that follows a run follows: limits are looked at, what retention does not keep is deleted, what
+    was requested is done, and who is to be told is told.
     """
     from loader import wiring
     from loader.commands.progress import observer
@@ -115,59 +124,72 @@ def execute(
         for name in run:
             if stop.event.is_set():
                 break
+            if herald is not None:
+                herald.began(name)
             pipeline = wiring.build_pipeline(config, name, store, stop.event, watching)
-            began = wiring.now()
             try:
-                report = act(pipeline)
-            except UsageError:
-                raise
+                report, code = _attempt(pipeline, act, trigger)
             except Interrupted:
                 break
-            except LoaderError as error:
-                watching.warned(name, str(error))
-                held = isinstance(error, LeaseHeld)
-                outcome = Outcome.SKIPPED if held else Outcome.FAILED
-                reports.append(RunReport(0, name, trigger, began, wiring.now(), outcome, error=str(error)))
-                codes.append(LOCKED if held else FAILED)
-                continue
             finally:
                 pipeline.source.close()
             reports.append(report)
-            codes.append(CODES.get(report.outcome or Outcome.FAILED, FAILED))
-            if after:
+            codes.append(code)
+            if herald is not None:
+                herald.ended(report, pipeline.source.usage())
                 try:
-                    reports += _afterwards(context, store, name, stop, watching)
+                    reports += _afterwards(context, store, name, stop, watching, herald)
                 except LoaderError as error:
                     watching.warned(name, str(error))
                     codes.append(FAILED)
+        if herald is not None:
+            # The rules of a source that somebody else loads are theirs to look at.
+            herald.round(
+                DELIVERY_S, sorted({r.source for r in reports if r.outcome is not Outcome.SKIPPED})
+            )
         if stop.signal:
             return reports, stop.code
     return reports, joint(codes)
 
 
+def _attempt(pipeline: Pipeline, act: Act, trigger: str) -> tuple[RunReport, int]:
+    """A run's report and exit code, also where it could not run at all. Raises UsageError and
+    Interrupted."""
+    name, began = pipeline.source.name, pipeline.clock()
+    try:
+        report = act(pipeline)
+    except (UsageError, Interrupted):
+        raise
+    except LoaderError as error:
+        pipeline.observer.warned(name, str(error))
+        held = isinstance(error, LeaseHeld)
+        outcome = Outcome.SKIPPED if held else Outcome.FAILED
+        report = RunReport(0, name, trigger, began, pipeline.clock(), outcome, error=str(error))
+        return report, LOCKED if held else FAILED
+    return report, CODES.get(report.outcome or Outcome.FAILED, FAILED)
+
+
 def _afterwards(
-    context: Context, store: Database, name: str, stop: Stop, watching: Observer
+    context: Context, store: Database, name: str, stop: Stop, watching: Observer, herald: Herald
 ) -> list[RunReport]:
-    """Delete what is too old and work the requests that wait; the reports of the runs among them."""
+    """Look at limits, delete what is too old, work the requests that wait; the reports of the runs
+    among them."""
     from loader import requested, wiring
 
-    cutoffs = context.config().sources[name].retention.cutoffs(wiring.now())
-    waiting = len(store.requests(name, final=False))
-    if stop.event.is_set() or not (cutoffs or waiting):
-        return []
     try:
         lease = store.acquire(name)
     except LeaseHeld:
         # Whoever holds it does the same.
         return []
     try:
-        if cutoffs:
+        herald.settled(store, lease, name)
+        if cutoffs := context.config().sources[name].retention.cutoffs(wiring.now()):
             gone = {table: count for table, count in store.prune(lease, cutoffs).items() if count}
             if gone:
                 get_logger(source=name).info("pruned", **gone)
         make = partial(wiring.build_pipeline, context.config(), name, store)
         worked = []
-        for _ in range(waiting):
+        for _ in store.requests(name, final=False):
             if not stop.event.is_set():
                 worked.append(
                     requested.work_next(name, store, make, lease, stop.event, watching, wiring.now)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.options import log_level_option, source_option, window_of
+from loader.commands.options import log_level_option, source_option, spool_option, window_of
 from loader.commands.output import note
-from loader.errors import LoaderError
+from loader.errors import LoaderError, StoreError, StoreUnavailable
 from loader.readings import RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
+    from loader.herald import Herald
 
 
 @click.command("run")
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
 @click.option(
     "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Append a Markdown summary."
 )
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="LOADER_METRICS_FILE",
+    show_envvar=True,
+    help="Write figures for Prometheus' textfile collector.",
+)
+@spool_option
 @click.option("--trigger", default="command", show_default=True, help="What to record as the run's cause.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @log_level_option
@@ -44,13 +54,16 @@ def command(
     retry_holes: bool,
     dry_run: bool,
     summary: Path | None,
+    metrics_file: Path | None,
+    spool: Path,
     trigger: str,
     as_json: bool,
 ) -> None:
     """Load what is new from every source, once.
 
     Without options it reads what is new since the last run, looks back for late readings, and
-    tries the holes that are due. With --since it reads that stretch again.
+    tries the holes that are due. With --since it reads that stretch again. Afterwards it works
+    what was requested meanwhile, and sends the alerts that the configuration asks for.
     """
     from loader.commands.execution import execute, obey
     from loader.pipeline import Order
@@ -66,7 +79,11 @@ def command(
         retry_holes=retry_holes,
         dry_run=dry_run,
     )
-    reports, code = execute(context, names, obey(order), trigger, after=not dry_run)
+    if dry_run:
+        reports, code = execute(context, names, obey(order), trigger)
+    else:
+        with heralded(context, spool, metrics_file) as herald:
+            reports, code = execute(context, names, obey(order), trigger, herald)
     show(reports, as_json=as_json, dry_run=dry_run)
     if not (as_json or dry_run):
         welcome(context, reports)
@@ -75,6 +92,31 @@ def command(
 
         append(summary, markdown(reports))
     ctx.exit(code)
+
+
+@contextmanager
+def heralded(context: Context, spool: Path, metrics_file: Path | None) -> Iterator[Herald]:
+    """Who tells of the runs; the metrics are written at the end, however that comes."""
+    from loader import wiring
+    from loader.commands.execution import DELIVERY_S
+    from loader.herald import Herald
+    from loader.metrics import Metrics
+
+    config = context.config()
+    metrics = Metrics(list(config.sources))
+    herald = Herald(wiring.build_audience(config, {}, spool), metrics, list, wiring.now)
+    try:
+        yield herald
+    except (StoreError, StoreUnavailable):
+        herald.round(DELIVERY_S, [])
+        raise
+    finally:
+        herald.close()
+        if metrics_file is not None:
+            try:
+                metrics.write(metrics_file)
+            except OSError as error:
+                raise LoaderError(f"cannot write {metrics_file}: {error.strerror}") from error
 
 
 def append(file: Path, text: str) -> None:
