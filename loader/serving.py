@@ -109,6 +109,7 @@ class _Server(ThreadingHTTPServer):
     """A thread for each of AT_ONCE clients. None may stay for long, or keep others out."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

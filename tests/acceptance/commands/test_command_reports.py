@@ -48,9 +48,15 @@ def test_status_tells_how_sources_fare(shell: Shell, filled: SQLiteStore) -> Non
     assert src["holes"] == {"open": 0, "given_up": 1}
     assert (src["stations"], src["partitions"], src["failing_partitions"]) == (2, 2, 1)
     assert src["score"] == 97.5
+    due = src["next_runs"]
+    assert len(due) == 5
+    assert due == sorted(due)
+    assert all(re.fullmatch(r"[-0-9]{10}T[012][02468]:00:00Z", one) for one in due)
+    assert due[0][:16] + "Z" in shell("status")
     assert src["last_run"]["outcome"] == "ok"
     assert src["last_run"]["new"] == 11
     assert (idle["state"], idle["newest"]) == ("disabled", None)
+    assert idle["next_runs"] == []
 
     here, there = shell.json("status", "--stations", "--source", "src")[0]["stations"]
     assert (here["station"], here["newest"], here["silent"]) == ("Here", "2024-01-31T10:00:00Z", True)
