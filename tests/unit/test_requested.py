@@ -17,7 +17,7 @@ from loader import requested, wiring
 from loader.contracts import Usage
 from loader.journal import Cutoffs, Request, RequestState
 from loader.readings import DAY, Counts, Outcome, Task, Window
-from loader.stores.sqlite import SQLiteStore
+from tests import postgres
 
 NOW = wiring.now()
 
@@ -43,15 +43,14 @@ class Watching:
 class Bench:
     """A simulated source, its store, and a lease on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         file = folder / "config.yaml"
         file.write_text(
-            f"store: sqlite:///{folder}/loader.db\n"
+            f"store: {url}\n"
             "sources: {src: {type: simulator, stations: 1, latency: 50ms, concurrency: 1, initial: 1d}}\n"
         )
         config = wiring.load_config(file)
-        self.store = SQLiteStore(folder / "loader.db")
-        self.store.migrate()
+        self.store = wiring.open_store(config)
         self.lease = self.store.acquire("src")
         self.make = partial(wiring.build_pipeline, config, "src", self.store)
         self.stop = threading.Event()
@@ -78,11 +77,20 @@ class Bench:
         return found
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
+@pytest.fixture(params=["sqlite", "postgres"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    server = None
+    url = f"sqlite:///{tmp_path}/loader.db"
+    if request.param == "postgres":
+        if reason := postgres.missing():
+            pytest.skip(reason)
+        server = postgres.server(max(postgres.majors()))
+        url = server.create()
+    made = Bench(tmp_path, url)
     yield made
     made.close()
+    if server is not None:
+        server.drop(url)
 
 
 def test_nothing_asked_is_nothing_done(bench: Bench) -> None:
