@@ -187,7 +187,9 @@ def _follow(context: Context, store: Database, number: int, stop: Stop, *, takes
             if request.state.final:
                 return _ended(store, request)
         if stop.event.wait(POLL_S) or request is None:
-            say(f"request {number} stays queued; `loader requests cancel {number}` cancels it")
+            running = request is not None and request.state is RequestState.RUNNING
+            stays = "goes on" if running else "stays queued"
+            say(f"request {number} {stays}; `loader requests cancel {number}` cancels it")
             return Carried("" if request is None else request.source, {}, (), stop.code)
         if takes_over and time.monotonic() - tried >= TRY_S:
             _take_over(context, store, request, stop)
