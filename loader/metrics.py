@@ -33,8 +33,18 @@ class Metrics:
     """All figures of one process; callable from any thread. Every series begins at zero."""
 
     def __init__(self, sources: Sequence[str]) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+        from prometheus_client import (
+            CollectorRegistry,
+            Counter,
+            Gauge,
+            Histogram,
+            Info,
+            ProcessCollector,
+            disable_created_metrics,
+        )
 
+        # A second line for each count, with the time when this process first knew of it: of no use.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         at, by = self._registry, ["source"]

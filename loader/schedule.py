@@ -105,6 +105,9 @@ class Cron:
         # A day earlier: skipped wall times and zones far from UTC may reach over midnight.
         day = start.astimezone(self._zone).date() - timedelta(days=1)
         for _ in range(HORIZON_DAYS):
+            if day.month not in self.months:
+                day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+                continue
             if self._on(day):
                 times = _times(self, day)
                 if times and times[-1] > moment:

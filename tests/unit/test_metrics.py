@@ -58,6 +58,7 @@ def test_everything_begins_at_nought() -> None:
     names = {name for _, labels in found for name, _ in labels}
     assert names <= {"source", "outcome", "kind", "code", "le", "version", "python"}
     assert {"loader_build_info", "process_resident_memory_bytes"} <= {name for name, _ in found}
+    assert not [name for name, _ in found if name.endswith("_created")]
 
 
 def test_a_run_is_counted() -> None:

@@ -297,3 +297,23 @@ def test_commands_start_light() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_check_tells_the_next_runs(shell: Shell) -> None:
+    """A line for each enabled source: how its schedule is written, and the next five moments in UTC."""
+    (shell.folder / "config.yaml").write_text(
+        "store: sqlite:///state/loader.db\n"
+        "sources:\n"
+        "  often: {type: simulator, schedule: {every: 90m}}\n"
+        "  nightly: {type: simulator, schedule: {cron: 30 2 * * *, timezone: Asia/Kolkata}}\n"
+        "  never: {type: simulator, enabled: false}\n"
+    )
+    found = {f["subject"]: f for f in shell.json("check")}
+    said = {
+        name: found[f"{name}: schedule"]["detail"].partition(": next ") for name in ("often", "nightly")
+    }
+    assert said["often"][0] == "every 1h30m"
+    assert said["nightly"][0] == "cron 30 2 * * * (Asia/Kolkata)"
+    assert [len(due.split(", ")) for _, _, due in said.values()] == [5, 5]
+    assert all(one.endswith("T21:00:00Z") for one in said["nightly"][2].split(", "))
+    assert "never: schedule" not in found
