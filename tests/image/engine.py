@@ -24,7 +24,7 @@ def missing() -> str | None:
     """Why nothing can be tried here; None where it can."""
     if shutil.which("docker") is None:
         return "no docker command"
-    for words in (["info"], ["compose", "version"]):
+    for words in (["version", "--format={{.Server.Version}}"], ["compose", "version"]):
         done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=30, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
