@@ -170,11 +170,11 @@ def failing_stations(s: Situation) -> list[Finding]:
 
 
 def freshness(s: Situation) -> list[Finding] | None:
-    """Stations with nothing new for too long; None while the loader itself has not looked lately,
-    so that their silence says nothing."""
+    """Stations with nothing new for too long; None while the loader itself has not read the source
+    to its end lately, so that their silence says nothing."""
     timetable, rule = s.watched.timetable, s.rules.freshness
     looked = max(
-        (r.finished for r in s.runs if r.finished is not None and took_place(r)),
+        (r.finished for r in s.runs if r.finished is not None and has_read(r)),
         default=None,
     )
     if looked is None or timetable.after(timetable.after(looked)) <= s.now:
@@ -200,6 +200,11 @@ def freshness(s: Situation) -> list[Finding] | None:
         )
         for one in found
     ]
+
+
+def has_read(run: RunReport) -> bool:
+    """Whether the run asked the source for what is new, and came to its end."""
+    return run.outcome in (Outcome.OK, Outcome.PARTIAL) and run.trigger not in ("backfill", "replay")
 
 
 def took_place(run: RunReport) -> bool:
