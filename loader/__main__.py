@@ -65,7 +65,7 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 partial, 75 locked by another loader, "
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 partial, 70 stuck, 75 locked by another loader, "
     "78 configuration, 130/143 interrupted.",
 )
 @click.option(

@@ -39,6 +39,9 @@ LOOK_AT_CONFIG_S = 2.0
 FAREWELL_S = 6.0
 """Of the time to stop, what the messages still on their way get at most."""
 
+IMPATIENCE_S = 1.0
+"""A second signal that comes later than this means: at once."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -220,7 +223,8 @@ class Daemon:
         while late and time.monotonic() < deadline - min(FAREWELL_S, (deadline - began) / 3):
             late = [worker for worker in late if not worker.join(0.05)]
             self._tick()
-            if asked.wait(0) & _STOPPING:
+            # A supervisor that signals a whole group may well do it twice.
+            if asked.wait(0) & _STOPPING and time.monotonic() - began > IMPATIENCE_S:
                 # Nothing is lost: what is committed stays, what is not is read again.
                 log.warning("stopped at once")
                 os._exit(128 + signal.SIGTERM)

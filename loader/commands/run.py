@@ -88,9 +88,9 @@ def command(
     if not (as_json or dry_run):
         welcome(context, reports)
     if summary is not None:
-        from loader.commands.summary import markdown
+        from loader.commands.summary import page
 
-        append(summary, markdown(reports))
+        append(summary, page(context, reports, dry_run=dry_run))
     ctx.exit(code)
 
 

@@ -17,7 +17,7 @@ from tests.openaq_server import World
 
 Rows = list[tuple[Any, ...]]
 SOURCE = "openaq"
-OF_A_RUN = ("requests", "bytes")
+OF_A_RUN = ("requests", "errors", "bytes")
 """Counts of which a run may have more than its batches: what no batch carried."""
 
 
