@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Protocol
 
 from loader.alerts.centre import Centre
+from loader.alerts.errands import Errands
 from loader.contracts import DIED, Clock, Database, Lease, Usage
 from loader.errors import LoaderError
 from loader.log import get_logger
@@ -22,7 +22,8 @@ DELIVERY_S = 60.0
 """How long one round of deliveries may take."""
 
 FAREWELL_S = 5.0
-"""What is left of the messages gets this long at the end; the rest waits in the outbox."""
+"""What is left of the messages gets this long at the end, and so do calls to the dead man's switch;
+messages that are left then wait in the outbox."""
 
 
 class DeadMan(Protocol):
@@ -59,7 +60,7 @@ class Herald:
         self._clock = clock
         self._poke = threading.Event()
         self._measured: set[str] = set()
-        self._pings: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._pings = Errands()
         self._stop = threading.Event()
         self._store: Database | None = None
         self.trouble: str | None = None
@@ -85,7 +86,7 @@ class Herald:
 
     def began(self, source: str) -> None:  # noqa: ARG002 - one switch for all sources
         if self._audience.ping is not None:
-            self._ping(self._audience.ping.started)
+            self._pings.add(self._audience.ping.started)
 
     def ran(self, report: RunReport, usage: Usage, store: Database, lease: Lease) -> None:
         self.settled(store, lease, report.source)
@@ -105,20 +106,15 @@ class Herald:
         if ping is None:
             return
         if report.outcome is Outcome.FAILED:
-            self._ping(lambda: ping.failed(f"{report.source}: {report.error or 'failed'}"))
+            self._pings.add(lambda: ping.failed(f"{report.source}: {report.error or 'failed'}"))
         elif report.outcome is not Outcome.INTERRUPTED:
-            self._ping(ping.succeeded)
+            self._pings.add(ping.succeeded)
 
     def passed_over(self, report: RunReport) -> None:
         self._metrics.ran(report, {}, None)
         self._poke.set()
 
     def store_changed(self) -> None:
-        self._poke.set()
-
-    def _ping(self, call: Callable[[], None]) -> None:
-        """Not here: the run does not wait for somebody else's server."""
-        self._pings.put(call)
         self._poke.set()
 
     # The thread
@@ -139,8 +135,6 @@ class Herald:
     def round(self, patience_s: float, led: Sequence[str] | None = None) -> None:
         """Look at every rule of the sources that are led, and send what is due."""
         centre = self._audience.centre
-        while not self._pings.empty():
-            self._pings.get()()
         store = None
         try:
             store = self._opened()
@@ -152,7 +146,7 @@ class Herald:
             centre.look(store, names)
             self.trouble = None
         except LoaderError as error:
-            self.close()
+            self._let_go()
             store = None
             self.trouble = str(error)
             centre.store_away(str(error))
@@ -161,7 +155,11 @@ class Herald:
         centre.deliver(store, hurry, patience_s)
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Make the calls that still wait, and let go of the store."""
+        self._let_go()
+        self._pings.wait(FAREWELL_S)
+
+    def _let_go(self) -> None:
         if self._store is not None:
             self._store.close()
             self._store = None
