@@ -47,6 +47,9 @@ Pure. The store calls it inside the transaction, again on every retry of the bat
 DIED = "the process ended before the run did"
 """The `error` of a run that the next holder of the lease closed as `interrupted`."""
 
+WITHDRAWN = "withdrawn before it was delivered"
+"""The `error` of a dispatch that was taken back while it waited or was being sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -204,17 +207,20 @@ class Store(Protocol):
         it (all of them where None). Readings stay. Returns how many partitions changed."""
 
     def forget(self, lease: Lease) -> dict[str, int]:
-        """Delete everything of the source, in bounded transactions, runs included; returns rows
-        deleted by table. Killed midway it is finished by the next call."""
+        """Delete everything of the source, in bounded transactions, runs, alerts, its mute and its
+        requests in a final state included; returns rows deleted by table. A request that is open
+        stays: it may be the one that asked for this. Messages stay as history. Killed midway it
+        is finished by the next call."""
 
     def prune(self, lease: Lease, cutoffs: Cutoffs) -> dict[str, int]:
         """Delete what retention does not keep, of the lease's source, in bounded transactions;
-        returns rows deleted by table.
+        returns rows deleted by table, counting those of this source only.
 
         The first transaction that deletes readings raises every partition's `expired_to` to
         `cutoffs.readings` and cuts coverage and holes there, so that nothing of it is fetched
         again; killed midway it is finished by the next call. A month (or chunk) is dropped whole
-        where every reading in it has expired, whichever source it is of.
+        where every reading in it has expired, whichever source it is of. A series whose readings
+        are all gone stays, without `first_time` but with its `last_time`.
         """
 
     def put_limit_events(
@@ -289,7 +295,8 @@ class Journal(Protocol):
         """Ask the holder of the source's lease for work; returns the request's id."""
 
     def requests(self, source: str | None = None, *, final: bool = True, limit: int = 100) -> list[Request]:
-        """Requests, the oldest first: all of the newest `limit`, or only those not `final` yet."""
+        """Requests, the oldest first: the newest `limit` of all or, without the `final` ones, the
+        oldest `limit` of those still open."""
 
     def request(self, number: int) -> Request | None:
         """One request by its id."""
@@ -310,6 +317,16 @@ class Journal(Protocol):
     def cancel_request(self, number: int, at: int) -> Request | None:
         """Cancel it at once where it is queued, else ask its worker to end it."""
 
+    def tidy(self, before: int) -> dict[str, int]:
+        """Delete what was over before `before`, of every source, in bounded transactions; returns
+        rows deleted by table.
+
+        That is: messages queued before it and delivered or given up, requests in a final state
+        that finished, mutes and limit events that ended before it. A message that announced an
+        alert which still lasts stays: by it is known whether its end is to be told. What is open,
+        waits or lasts stays however old. Killed midway it is finished by the next call.
+        """
+
 
 class AlertBook(Protocol):
     """Where alerts and the outbox are kept: in the store, or in a file while that is away.
@@ -326,8 +343,14 @@ class AlertBook(Protocol):
         dispatches: Sequence[Dispatch] = (),
         withdrawn: Sequence[str] = (),
     ) -> None:
-        """In one transaction: put each alert in the place of its row (`ok` deletes the row), add
-        to the outbox, and take from it what waits there of the `withdrawn` notices."""
+        """In one transaction: put each alert in the place of its row (`ok` deletes the row), give
+        up what waits in the outbox of the `withdrawn` notices, with the error WITHDRAWN, and add
+        to the outbox.
+
+        A (notice, channel) that is there already, whatever became of it, is not added again. What
+        somebody is sending at this moment is withdrawn too; where it arrives all the same,
+        `settle` notes that.
+        """
 
     def claim(self, now: int, hold: int, limit: int = 50) -> list[Dispatch]:
         """Dispatches that are due, the oldest first. Their next try moves to `now + hold` (a
@@ -342,7 +365,13 @@ class AlertBook(Protocol):
         next_try: int | None = None,
         error: str | None = None,
     ) -> None:
-        """Note how an attempt ended: delivered, to be tried again, or (neither) given up."""
+        """Note how an attempt ended: delivered, to be tried again, or (neither) given up. It counts
+        as one more of the `tries`.
+
+        What was delivered stays so. What was given up or withdrawn is not tried again, but may
+        still become delivered. Where nothing changes, or nothing is known of the dispatch, the
+        attempt is not counted either.
+        """
 
     def delivered(self, notices: Sequence[str]) -> set[str]:
         """Which of these notices have reached somebody through any channel."""

@@ -13,10 +13,14 @@ from loader.contracts import DIED, Clock, Database, Lease, Usage
 from loader.errors import LoaderError
 from loader.log import get_logger
 from loader.metrics import Metrics
-from loader.readings import Outcome, RunReport
+from loader.readings import DAY, Outcome, RunReport
 
 LOOK_S = 15.0
 """How often the rules are looked at, and the outbox."""
+
+JOURNAL_KEEP = 90 * DAY
+"""How long the journal remembers what is over. Nothing in the loader looks back as far: messages are
+given up after 3 days, reminders end within days; a quarter is for people who ask what has been."""
 
 DELIVERY_S = 60.0
 """How long one round of deliveries may take."""
@@ -66,6 +70,7 @@ class Herald:
         self.trouble: str | None = None
         """Why the store could not be asked the last time."""
         self._thread = threading.Thread(target=self._main, name="herald", daemon=True)
+        self._tidied: int | None = None
         self.died: BaseException | None = None
 
     def start(self) -> None:
@@ -153,6 +158,22 @@ class Herald:
         # The last round is given its time although the process is to stop.
         hurry = threading.Event() if self._stop.is_set() else self._stop
         centre.deliver(store, hurry, patience_s)
+        if store is not None and not self._stop.is_set():
+            self._tidy(store)
+
+    def _tidy(self, store: Database) -> None:
+        """Once a day, and at the end of a process that runs once."""
+        now = self._clock()
+        if self._tidied is not None and now - self._tidied < DAY:
+            return
+        try:
+            deleted = store.tidy(now - JOURNAL_KEEP)
+        except LoaderError as error:
+            get_logger().debug("journal.untidy", error=str(error))
+            return
+        self._tidied = now
+        if any(deleted.values()):
+            get_logger().info("journal.tidied", **deleted)
 
     def close(self) -> None:
         """Make the calls that still wait, and let go of the store."""

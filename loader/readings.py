@@ -396,7 +396,11 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """A series as stored, with its id and the times of its first and last reading."""
+    """A series as stored, with its id and the times of its first and last reading.
+
+    `first_time` is that of the oldest reading still stored, None where there is none; `last_time`
+    that of the newest ever stored: it stays when retention has deleted that reading.
+    """
 
     id: int
     source: str

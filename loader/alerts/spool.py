@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from loader.alerts.wording import one_line
+from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Phase
 from loader.log import get_logger
 
@@ -59,7 +60,10 @@ class Spool:
             book.alerts = [a for a in book.alerts if a.key not in keys]
             book.alerts += [a for a in alerts if a.phase is not Phase.OK]
             gone = set(withdrawn)
-            book.outbox = [d for d in book.outbox if not (_waits(d) and d.notice.id in gone)]
+            book.outbox = [
+                replace(d, next_try=None, error=WITHDRAWN) if _waits(d) and d.notice.id in gone else d
+                for d in book.outbox
+            ]
             there = {(d.notice.id, d.channel) for d in book.outbox}
             book.outbox += [d for d in dispatches if (d.notice.id, d.channel) not in there]
 

@@ -11,6 +11,7 @@ import pytest
 from builders import at
 from stores import AnyStore
 
+from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Notice, NoticeKind, Phase, Severity
 from loader.readings import SECOND
 
@@ -141,14 +142,49 @@ def test_recording_a_message_again_does_not_send_it_again(store: AnyStore) -> No
 
 
 def test_withdrawn_messages_are_taken_back_while_they_wait(store: AnyStore) -> None:
-    """What was delivered or given up stays as history; other notices stay."""
+    """They stay as history and are never sent; what had ended before, and other notices, are as
+    they were."""
     store.record([], [dispatch("n1", c) for c in ("a", "b", "c")] + [dispatch("n2", "a")])
     store.settle("n1", "a", delivered_at=at(1))
     store.settle("n1", "b", error="gone")
     store.record([], [dispatch("n3", "a")], ["n1", "unknown"])
-    assert sorted(keys(store.dispatches(9))) == [("n1", "a"), ("n1", "b"), ("n2", "a"), ("n3", "a")]
-    store.settle("n1", "c", delivered_at=at(2))
-    assert len(store.dispatches(9)) == 4, "what was taken back does not return"
+    found = {(d.notice.id, d.channel): (d.delivered_at, d.error) for d in store.dispatches(9)}
+    assert found == {
+        ("n1", "a"): (at(1), None),
+        ("n1", "b"): (None, "gone"),
+        ("n1", "c"): (None, WITHDRAWN),
+        ("n2", "a"): (None, None),
+        ("n3", "a"): (None, None),
+    }
+    store.record([], [dispatch("n1", "c")])
+    assert sorted(keys(store.claim(at(9), HOLD))) == [("n2", "a"), ("n3", "a")]
+
+
+def test_a_message_withdrawn_while_it_is_sent_may_still_arrive(store: AnyStore) -> None:
+    """Its sender notes that it did, and then it is known; a failure does not bring it back."""
+    store.record([], [dispatch("n1", c) for c in ("good", "later", "never")])
+    assert len(store.claim(at(1), HOLD)) == 3
+    store.record([], [], ["n1"])
+    assert store.delivered(["n1"]) == set()
+    store.settle("n1", "later", next_try=at(2), error="timed out")
+    store.settle("n1", "never", error="refused")
+    assert store.delivered(["n1"]) == set()
+    store.settle("n1", "good", delivered_at=at(2))
+    assert store.delivered(["n1"]) == {"n1"}
+    assert store.claim(at(99), HOLD) == []
+    found = {d.channel: (d.delivered_at, d.error, d.tries) for d in store.dispatches(9)}
+    assert found == {
+        "good": (at(2), None, 1),
+        "later": (None, WITHDRAWN, 0),
+        "never": (None, WITHDRAWN, 0),
+    }
+
+
+def test_a_message_can_take_the_place_of_a_withdrawn_one(store: AnyStore) -> None:
+    """In one transaction: what is withdrawn is so before anything is added."""
+    store.record([], [dispatch("n1")])
+    store.record([], [dispatch("n2")], ["n1", "n2"])
+    assert keys(store.claim(at(9), HOLD)) == [("n2", "slack")]
 
 
 def test_claims_come_due_and_are_held(store: AnyStore) -> None:
@@ -278,9 +314,14 @@ def test_the_alert_book_needs_no_lease(reopen: Reopen) -> None:
 
 
 def test_forgetting_a_source_leaves_its_messages(store: AnyStore) -> None:
-    """What is on its way is delivered, and the alerts end by their own rules."""
+    """What is on its way is delivered; its alerts and its mute go, those of others stay."""
     lease = store.acquire("src")
-    store.record([alert()], [dispatch()])
-    store.forget(lease)
-    assert store.alerts() == [alert()]
+    other, own = alert(source="other"), alert(source="", rule="disk")
+    store.record([alert(), alert("st1"), other, own], [dispatch()])
+    for source in ("src", "other"):
+        store.mute(Mute(source, at(9), "", "x", at(1)))
+    deleted = store.forget(lease)
+    assert (deleted["alert"], deleted["mute"]) == (2, 1)
+    assert store.alerts() == [own, other]
+    assert [m.source for m in store.mutes(at(2))] == ["other"]
     assert keys(store.claim(at(1), HOLD)) == [("n1", "slack")]

@@ -54,6 +54,7 @@ class Outbox(RuleBasedStateMachine):
         self.held: dict[str, int] = {}
         self.tries: Counter[str] = Counter()
         self.ended: set[str] = set()
+        self.arrived: set[str] = set()
 
     @rule(which=st.integers(0, 1), many=st.integers(1, 3), wait=st.integers(0, 5))
     def record(self, which: int, many: int, wait: int) -> None:
@@ -88,6 +89,12 @@ class Outbox(RuleBasedStateMachine):
         number = pick.choice(sorted(self.held))
         del self.held[number]
         self.tries[number] += 1
+        if end == "good":
+            self.arrived.add(number)
+        if number in self.ended:  # withdrawn meanwhile
+            what = {"good": {"delivered_at": self.now}, "later": {"next_try": self.now}, "never": {}}[end]
+            self.books[which].settle(number, "slack", error=None, **what)
+            return
         if end == "later":
             self.waiting[number] = self.now + SECOND
             self.books[which].settle(number, "slack", next_try=self.waiting[number], error="later")
@@ -100,11 +107,11 @@ class Outbox(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), pick=st.randoms())
     def withdraw(self, which: int, pick: Any) -> None:
-        free = sorted(self.waiting.keys() - self.held.keys())
-        if free:
-            number = pick.choice(free)
+        if self.waiting:
+            number = pick.choice(sorted(self.waiting))
             self.books[which].record([], [], [number])
             del self.waiting[number]
+            self.ended.add(number)
 
     @invariant()
     def nothing_is_lost(self) -> None:
@@ -112,6 +119,7 @@ class Outbox(RuleBasedStateMachine):
             listed = {d.notice.id: d.next_try for d in self.books[0].dispatches(10_000)}
             kept = {n: next_try for n, next_try in listed.items() if n in self.mine}
             assert kept == {**self.waiting, **dict.fromkeys(self.ended)}
+            assert self.books[1].delivered(sorted(self.mine)) == self.arrived
 
     def teardown(self) -> None:
         for number in getattr(self, "waiting", ()):

@@ -173,15 +173,21 @@ def test_odd_text_is_kept_readable(store: AnyStore) -> None:
     assert len(seen.result) == 1
 
 
-def test_forgetting_and_pruning_leave_requests(store: AnyStore) -> None:
-    """Whoever asked to forget a source still learns what came of it."""
+def test_forgetting_leaves_requests_that_are_open(store: AnyStore) -> None:
+    """Whoever asked to forget a source still learns what came of it, and what waits behind is
+    worked; what has ended goes, another source's stays."""
     lease = store.acquire("src")
     store.register(lease, [], at(0))
-    number = queue(store, kind="forget")
+    ended, other = [queue(store) for _ in FINAL], queue(store, "other")
+    for number, state in zip([*ended, other], [*FINAL, RequestState.DONE], strict=True):
+        store.note_request(number, at(1), state=state)
+    number, behind = queue(store, kind="forget"), queue(store)
     store.note_request(number, at(1), state=RequestState.RUNNING)
-    store.forget(lease)
+    assert store.forget(lease)["request"] == len(FINAL)
     store.note_request(number, at(2), state=RequestState.DONE, result={"reading": 0})
     assert the(store, number).result == {"reading": 0}
+    assert [r.id for r in store.requests()] == [other, number, behind]
+    assert [r.id for r in store.requests(final=False)] == [behind]
 
 
 def test_numbers_are_never_used_twice(reopen: Reopen) -> None:

@@ -13,6 +13,7 @@ import pytest
 from loader.alerts.outbox import GIVE_UP, HOLD, LONGEST_PAUSE, pause, send_due
 from loader.alerts.spool import NAME, SETTLED, WAITING, Spool
 from loader.alertsettings import Channel
+from loader.contracts import WITHDRAWN
 from loader.errors import Permanent, Undelivered
 from loader.journal import Alert, Dispatch, Mute, Notice, NoticeKind, Phase, Severity
 from loader.readings import DAY, HOUR, SECOND
@@ -79,7 +80,25 @@ def test_messages_are_claimed_settled_and_withdrawn(tmp_path: Path) -> None:
     assert spool.delivered(["n1", "n2"]) == {"n1"}
     assert [(d.notice.id, d.tries) for d in spool.claim(START + 20, HOLD)] == [("n2", 1)]
     spool.record([], [], ["n1", "n2"])
-    assert {d.notice.id for d in spool.dispatches(9)} == {"n1"}
+    assert {(d.notice.id, d.channel): d.error for d in spool.dispatches(9)} == {
+        ("n1", "mail"): None,
+        ("n1", "slack"): "refused",
+        ("n2", "mail"): WITHDRAWN,
+    }
+    assert spool.claim(START + DAY, HOLD) == []
+
+
+def test_a_message_withdrawn_while_it_is_sent_may_still_arrive(tmp_path: Path) -> None:
+    """As in the stores: its sender notes that it did; a failure does not bring it back."""
+    spool = Spool(tmp_path)
+    spool.record([], [dispatch("n1"), dispatch("n1", "slack")])
+    assert len(spool.claim(START, HOLD)) == 2
+    spool.record([], [dispatch("n2")], ["n1", "n2"])
+    spool.settle("n1", "slack", next_try=START, error="timed out")
+    assert spool.delivered(["n1"]) == set()
+    spool.settle("n1", "mail", delivered_at=START + 1)
+    assert spool.delivered(["n1"]) == {"n1"}
+    assert [d.notice.id for d in spool.claim(START + DAY, HOLD)] == ["n2"]
 
 
 def test_the_file_stays_small(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from psycopg2.extras import execute_batch
 
+from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Notice, Phase, Severity
 from loader.sqltext import storable
 from loader.stores.postgres import jsontext
@@ -39,9 +40,9 @@ class PostgresAlertBook:
         def work(cursor: Cursor) -> None:
             execute_batch(cursor, SQL["drop_alert"], well)
             execute_batch(cursor, SQL["put_alert"], bad)
-            execute_batch(cursor, SQL["put_dispatch"], rows)
             if notices:
-                cursor.execute(SQL["withdraw"], {"notices": notices})
+                cursor.execute(SQL["withdraw"], {"notices": notices, "error": WITHDRAWN})
+            execute_batch(cursor, SQL["put_dispatch"], rows)
 
         self._sessions.run(work)
 

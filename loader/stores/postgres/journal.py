@@ -1,4 +1,5 @@
-"""The request budget in PostgreSQL: each call one short transaction, from any thread."""
+"""The request budget in PostgreSQL, and what leaves the journal with time: each call one short
+transaction, or several, from any thread."""
 
 from __future__ import annotations
 
@@ -7,6 +8,9 @@ from collections.abc import Mapping
 from loader.contracts import Grant
 from loader.readings import SECOND
 from loader.stores.postgres.session import SQL, Cursor, Sessions, micros, micros_or_none, stamp
+
+TIDY_ROWS = 5_000
+"""Rows that `tidy` deletes in one transaction, so that locks and the log stay small."""
 
 
 class PostgresJournal:
@@ -62,3 +66,18 @@ class PostgresJournal:
     def block(self, key: str, until: int) -> None:
         parameters = {"key": key, "until": stamp(until)}
         self._sessions.run(lambda cursor: cursor.execute(SQL["block"], parameters))
+
+    def tidy(self, before: int) -> dict[str, int]:
+        parameters = {"before": stamp(before), "limit": TIDY_ROWS}
+        deleted = dict.fromkeys(("outbox", "request", "mute", "limit_event"), 0)
+        for table in deleted:
+
+            def work(cursor: Cursor, query: str = SQL[f"tidy_{table}"]) -> int:
+                cursor.execute(query, parameters)
+                return cursor.rowcount
+
+            gone = TIDY_ROWS
+            while gone == TIDY_ROWS:
+                gone = self._sessions.run(work)
+                deleted[table] += gone
+        return deleted

@@ -92,7 +92,8 @@ VALUES (%(notice)s, %(channel)s, %(message)s::jsonb, %(queued_at)s, %(next_try)s
 ON CONFLICT (notice, channel) DO NOTHING;
 
 -- name: withdraw
-DELETE FROM outbox
+-- The row stays: whoever is sending it at this moment still finds where to note that it arrived.
+UPDATE outbox SET next_try = NULL, error = %(error)s
 WHERE notice = ANY (%(notices)s::text[]) AND delivered_at IS NULL AND next_try IS NOT NULL;
 
 -- name: claim
@@ -139,3 +140,21 @@ SET until = excluded.until, reason = excluded.reason, by = excluded.by, at = exc
 
 -- name: drop_mute
 DELETE FROM mute WHERE source = %(source)s;
+
+-- name: tidy_outbox
+DELETE FROM outbox WHERE ctid = ANY (ARRAY(
+    SELECT o.ctid FROM outbox o
+    WHERE o.queued_at < %(before)s AND o.next_try IS NULL
+      AND NOT EXISTS (SELECT FROM alert a WHERE a.notice = o.notice) LIMIT %(limit)s));
+
+-- name: tidy_request
+DELETE FROM request WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM request WHERE finished < %(before)s LIMIT %(limit)s));
+
+-- name: tidy_mute
+DELETE FROM mute WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM mute WHERE until < %(before)s LIMIT %(limit)s));
+
+-- name: tidy_limit_event
+DELETE FROM limit_event WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM limit_event WHERE to_time < %(before)s LIMIT %(limit)s));

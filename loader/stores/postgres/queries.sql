@@ -431,6 +431,19 @@ DELETE FROM revision WHERE ctid = ANY (ARRAY(
 DELETE FROM limit_event WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM limit_event WHERE series_id = %(of)s LIMIT %(limit)s));
 
+-- name: forget_alert
+DELETE FROM alert WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM alert WHERE source = %(of)s LIMIT %(limit)s));
+
+-- name: forget_mute
+DELETE FROM mute WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM mute WHERE source = %(of)s LIMIT %(limit)s));
+
+-- name: forget_request
+-- The request to forget the source is itself at work.
+DELETE FROM request WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM request WHERE source = %(of)s AND finished IS NOT NULL LIMIT %(limit)s));
+
 -- name: forget_place
 DELETE FROM place WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM place WHERE series_id = %(of)s LIMIT %(limit)s));

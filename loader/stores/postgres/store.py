@@ -202,7 +202,8 @@ class PostgresStore(PostgresReports, PostgresJournal, PostgresRequests, Postgres
         steps.extend((table, lease.source) for table in ("coverage", "hole", "partition"))
         steps.extend((table, i) for i in ids for table in ("reading", "revision", "place", "limit_event"))
         steps.extend(
-            (table, lease.source) for table in ("lateness", "quarantine", "series", "batch", "run")
+            (table, lease.source)
+            for table in ("lateness", "quarantine", "series", "alert", "mute", "request", "batch", "run")
         )
         deleted = dict.fromkeys((table for table, _ in steps), 0)
 

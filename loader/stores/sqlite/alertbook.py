@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Notice, Phase, Severity
 from loader.sqltext import storable
 from loader.stores.sqlite.database import SQL
@@ -34,7 +35,7 @@ class SQLiteAlertBook(JournalConnection):
         with self._entry() as connection:
             connection.executemany(SQL["drop_alert"], well)
             connection.executemany(SQL["put_alert"], bad)
-            connection.executemany(SQL["withdraw"], [(number,) for number in withdrawn])
+            connection.executemany(SQL["withdraw"], [(WITHDRAWN, number) for number in withdrawn])
             connection.executemany(SQL["add_dispatch"], queued)
 
     def claim(self, now: int, hold: int, limit: int = 50) -> list[Dispatch]:

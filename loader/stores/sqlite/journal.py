@@ -16,6 +16,9 @@ from loader.readings import SECOND
 from loader.sqltext import storable
 from loader.stores.sqlite.database import SQL, Database, transaction
 
+TIDY_ROWS = 5_000
+"""Rows that `tidy` deletes in one transaction: no commit has to wait long for it."""
+
 
 class JournalConnection:
     """The connection that all small shared state is written on, by one thread at a time."""
@@ -123,6 +126,16 @@ class SQLiteJournal(JournalConnection):
             connection.execute(SQL["cancel_queued"], (at, number))
             connection.execute(SQL["cancel_running"], (number,))
             return _find(connection, number)
+
+    def tidy(self, before: int) -> dict[str, int]:
+        deleted = dict.fromkeys(("outbox", "request", "mute", "limit_event"), 0)
+        for table in deleted:
+            gone = TIDY_ROWS
+            while gone == TIDY_ROWS:
+                with self._entry() as connection:
+                    gone = connection.execute(SQL[f"tidy_{table}"], (before, TIDY_ROWS)).rowcount
+                deleted[table] += gone
+        return deleted
 
 
 def as_json(value: object) -> str:

@@ -239,6 +239,18 @@ DELETE FROM run WHERE id IN (SELECT id FROM run WHERE source = ? LIMIT ?);
 DELETE FROM limit_event WHERE (series_id, from_time, level, threshold) IN (
     SELECT series_id, from_time, level, threshold FROM limit_event WHERE series_id = ? LIMIT ?);
 
+-- name: forget_alert
+DELETE FROM alert WHERE (source, rule, subject) IN (
+    SELECT source, rule, subject FROM alert WHERE source = ? LIMIT ?);
+
+-- name: forget_mute
+DELETE FROM mute WHERE source IN (SELECT source FROM mute WHERE source = ? LIMIT ?);
+
+-- name: forget_request
+-- The request to forget the source is itself at work.
+DELETE FROM request WHERE id IN (
+    SELECT id FROM request WHERE source = ? AND state NOT IN ('queued', 'running') LIMIT ?);
+
 -- name: source_series_ids
 SELECT id FROM series WHERE source = ? ORDER BY id;
 
@@ -382,7 +394,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (notice, channel) DO NOTHING;
 
 -- name: withdraw
-DELETE FROM outbox WHERE notice = ? AND next_try IS NOT NULL;
+-- The row stays: whoever is sending it at this moment still finds where to note that it arrived.
+UPDATE outbox SET next_try = NULL, error = ? WHERE notice = ? AND next_try IS NOT NULL;
 
 -- name: is_due
 SELECT 1 FROM outbox WHERE next_try <= ? LIMIT 1;
@@ -415,3 +428,20 @@ INSERT OR REPLACE INTO mute (source, until, reason, "by", at) VALUES (?, ?, ?, ?
 
 -- name: drop_mute
 DELETE FROM mute WHERE source = ?;
+
+-- name: tidy_outbox
+DELETE FROM outbox WHERE rowid IN (
+    SELECT rowid FROM outbox
+    WHERE queued_at < ? AND next_try IS NULL
+        AND notice NOT IN (SELECT notice FROM alert WHERE notice IS NOT NULL) LIMIT ?);
+
+-- name: tidy_request
+DELETE FROM request WHERE id IN (
+    SELECT id FROM request WHERE finished < ? AND state NOT IN ('queued', 'running') LIMIT ?);
+
+-- name: tidy_mute
+DELETE FROM mute WHERE source IN (SELECT source FROM mute WHERE until < ? LIMIT ?);
+
+-- name: tidy_limit_event
+DELETE FROM limit_event WHERE (series_id, from_time, level, threshold) IN (
+    SELECT series_id, from_time, level, threshold FROM limit_event WHERE to_time < ? LIMIT ?);

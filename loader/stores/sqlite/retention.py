@@ -53,7 +53,7 @@ def forget(writing: Writing, source: str, series: Iterable[int]) -> dict[str, in
     ]
     steps += [
         _Step(table, f"forget_{table}", (source,))
-        for table in ("lateness", "quarantine", "series", "batch", "run")
+        for table in ("lateness", "quarantine", "series", "alert", "mute", "request", "batch", "run")
     ]
     return _delete(writing, steps)
 
