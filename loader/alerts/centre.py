@@ -258,9 +258,13 @@ def _lost(partitions: Sequence[PartitionState]) -> str:
     marks = [p.watermark for p in partitions if p.watermark is not None]
     if holes:
         open_ = len(holes) - given_up
-        parts = [f"{open_} windows could not be read and are tried again"] if open_ else []
-        parts += [f"{given_up} windows were given up, `loader gaps` lists them"] if given_up else []
+        parts = [f"{_windows(open_)} could not be read, and will be tried again"] if open_ else []
+        parts += [f"{_windows(given_up)} given up, `loader gaps` lists what is missing"] if given_up else []
         return f"missing: {'; '.join(parts)}"
     if not marks:
         return "lost: nothing; nothing has been loaded yet"
     return f"lost: nothing so far; the next run reads on from {moment(max(marks))}"
+
+
+def _windows(count: int) -> str:
+    return "1 window" if count == 1 else f"{count:,} windows"

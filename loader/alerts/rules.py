@@ -53,6 +53,12 @@ class Situation:
     def rules(self) -> Rules:
         return self.watched.rules
 
+    def subject(self, station: str) -> str:
+        """The station with its name behind it, where it has one: `2178 Harlem River`."""
+        names = (one.series.name for one in self.series if one.series.station == station)
+        name = next((name for name in names if name), "")
+        return one_line(f"{station} {name}" if name and name != station else station)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -157,7 +163,7 @@ def failing_stations(s: Situation) -> list[Finding]:
         Finding(
             s.watched.name,
             "failures",
-            station,
+            s.subject(station),
             rule.severity,
             state.failures >= rule.at,
             state.failures,
@@ -191,7 +197,7 @@ def freshness(s: Situation) -> list[Finding] | None:
         Finding(
             s.watched.name,
             "freshness",
-            one.station,
+            s.subject(one.station),
             rule.severity,
             True,
             since=one.overdue_at,
@@ -296,13 +302,14 @@ def quarantined(s: Situation) -> list[Finding]:
 
 
 def error_rate(s: Situation) -> list[Finding]:
-    """Too many of the newest requests failed: of the runs that it takes to see enough of them."""
+    """Too many of the newest requests failed: of the runs that it takes to see enough of them. Runs
+    that failed as a whole are another rule's business; this one would only tell it twice."""
     requests = errors = 0
     rule, oldest = s.rules.error_rate, None
     for run in s.runs:
         if requests >= ENOUGH_REQUESTS:
             break
-        if run.finished is not None and run.counts.requests:
+        if run.finished is not None and run.counts.requests and not counts_as_failed(run):
             requests += run.counts.requests
             errors += run.counts.errors
             oldest = run
@@ -360,7 +367,7 @@ def limits(s: Situation) -> list[Finding]:
         series = names.get(event.series_id)
         if series is None or event.to_time is not None:
             continue
-        subject = one_line(f"{series.station} {series.parameter} ({series.sensor})")
+        subject = one_line(f"{s.subject(series.station)} {series.parameter} ({series.sensor})")
         if subject in found and event.level is not Severity.CRITICAL:
             continue
         found[subject] = Finding(
