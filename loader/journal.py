@@ -133,6 +133,24 @@ class Notice:
     at: int
     since: int | None = None
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Notice:
+        """From what it looks like in JSON."""
+        return cls(
+            id=data["id"],
+            kind=NoticeKind(data["kind"]),
+            severity=Severity(data["severity"]),
+            rule=data["rule"],
+            sources=tuple(data["sources"]),
+            subjects=tuple(data["subjects"]),
+            title=data["title"],
+            lines=tuple(data["lines"]),
+            facts=tuple((name, value) for name, value in data["facts"]),
+            command=data["command"],
+            at=data["at"],
+            since=data["since"],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:

@@ -39,6 +39,10 @@ class _Book:
     mutes: list[Mute] = field(default_factory=list)
 
 
+# Made here: threads that meet a type at once for the first time crash the interpreter.
+_DECODER = msgspec.json.Decoder(_Book)
+
+
 class Spool:
     """An AlertBook in the folder `folder`. Never raises for what the disk does."""
 
@@ -144,7 +148,7 @@ class Spool:
                     data = file.read(LARGEST + 1)
                 if len(data) > LARGEST:
                     raise ValueError("the file is too large")
-                return msgspec.json.decode(data, type=_Book)
+                return _DECODER.decode(data)
             except FileNotFoundError:
                 return _Book()
             except (ValueError, msgspec.MsgspecError) as error:

@@ -184,6 +184,7 @@ def test_a_partial_run_is_green_with_a_warning(repository: Repository) -> None:
     assert "::warning::Some of it could not be loaded (exit code 3)" in job.output[LOAD]
     assert counted(job)["outcome"] == "partial"
     assert "500 Internal Server Error" in job.summary
+    assert "### openaq: 1 hole" in job.summary
     assert job.steps[SAVE] == "success"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 from psycopg2.extras import execute_batch
 
 from loader.contracts import WITHDRAWN
@@ -178,7 +177,7 @@ def _dispatch_row(dispatch: Dispatch) -> dict[str, object]:
 def _dispatch(row: tuple[Any, ...]) -> Dispatch:
     message, channel, queued_at, next_try, tries, delivered_at, error = row
     return Dispatch(
-        notice=msgspec.convert(message, Notice),
+        notice=Notice.of(message),
         channel=channel,
         queued_at=micros(queued_at),
         next_try=micros_or_none(next_try),

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import msgspec
-
 from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Notice, Phase, Severity
 from loader.sqltext import storable
@@ -131,4 +129,4 @@ def _dispatch_row(dispatch: Dispatch) -> tuple[Any, ...]:
 
 def _dispatch(row: Sequence[Any]) -> Dispatch:
     message, *rest = row
-    return Dispatch(msgspec.convert(json.loads(message), Notice), *rest)
+    return Dispatch(Notice.of(json.loads(message)), *rest)
