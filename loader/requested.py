@@ -1,4 +1,4 @@
-"""Work that commands ask for: what each kind takes, and the one place that does it.
+"""Work that commands ask for, and the one place that does it; `loader.work` has its kinds.
 
 A command does its work itself where it gets the source's lease. Where that is held it queues a
 request; the daemon's worker, the next `loader run`, or the command itself once the lease is free
@@ -9,208 +9,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
 
-from loader.contracts import Clock, Database, Lease, Reports, Usage
+from loader.contracts import Clock, Database, Lease, Usage
 from loader.errors import Interrupted, LeaseLost, LoaderError, StoreUnavailable
-from loader.journal import Cutoffs, Request, RequestState
+from loader.journal import Request, RequestState
 from loader.log import get_logger
-from loader.pipeline import Observer, Order, Pipeline
-from loader.readings import Counts, Outcome, Quarantined, RunReport, Task, Window
-from loader.replay import replay
-from loader.settingsmodel import Settings
+from loader.pipeline import Observer
+from loader.readings import Counts, Outcome, RunReport, Task, Window
+from loader.work import KINDS, Done, Hand, Make, Work
 
 LOOK_S = 0.1
 """How often a request at work is looked at for a reason to end."""
 
 NOTE_S = 1.0
 """How often its progress is written, and a cancellation looked for."""
-
-LOT = 1_000
-"""Quarantined records that are asked for, or deleted, at a time."""
-
-Make = Callable[[threading.Event, Observer], Pipeline]
-
-
-@dataclass(slots=True)
-class Hand:
-    """What work is done with. `pipeline` builds one; it is closed by whoever asked for it."""
-
-    source: str
-    store: Database
-    lease: Lease
-    make: Make
-    stop: threading.Event
-    observer: Observer
-
-    def pipeline(self) -> Pipeline:
-        return self.make(self.stop, self.observer)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What came of work: figures by name, and the run that it was, if it was one.
-
-    `open` means that it was not brought to its end and is to be gone on with.
-    """
-
-    result: Mapping[str, Any]
-    report: RunReport | None = None
-    open: bool = False
-
-
-class Work(Settings):
-    """One kind of work with its arguments."""
-
-    kind: ClassVar[str]
-
-    def perform(self, hand: Hand) -> Done:
-        """Do it under the lease. Raises what went wrong."""
-        raise NotImplementedError
-
-
-class Backfill(Work):
-    """Load (since, until], in microseconds UTC, as far as it is not covered yet."""
-
-    kind = "backfill"
-    since: int
-    until: int
-    stations: tuple[str, ...] = ()
-    sensors: tuple[str, ...] = ()
-    retry_holes: bool = False
-
-    def perform(self, hand: Hand) -> Done:
-        order = Order(
-            trigger=self.kind,
-            stations=self.stations,
-            sensors=self.sensors,
-            window=Window(self.since, self.until),
-            backfill=True,
-            retry_holes=self.retry_holes,
-        )
-        pipeline = hand.pipeline()
-        try:
-            return _of_run(pipeline.run(order, hand.lease))
-        finally:
-            pipeline.source.close()
-
-
-class Replay(Work):
-    """Decode quarantined records again: those of `digests`, else all that are pending and, where
-    `rules` are named, broke one of them."""
-
-    kind = "replay"
-    digests: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-
-    def fits(self, record: Quarantined) -> bool:
-        return (
-            record.replayed_by is None
-            and (not self.digests or record.digest in self.digests)
-            and (not self.rules or record.rule in self.rules)
-        )
-
-    def perform(self, hand: Hand) -> Done:
-        found = records(hand.store, hand.source, self.fits)
-        if not found:
-            return Done({"records": 0})
-        pipeline = hand.pipeline()
-        try:
-            done = _of_run(replay(pipeline, found, hand.lease))
-        finally:
-            pipeline.source.close()
-        return Done({**done.result, "records": len(found)}, done.report)
-
-
-class Drop(Work):
-    """Delete quarantined records: those of `digests`, else those last seen up to `until` that fit.
-    What came later, nobody has confirmed."""
-
-    kind = "drop"
-    digests: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    replayed: bool = False
-    until: int
-
-    def fits(self, record: Quarantined) -> bool:
-        chosen = record.digest in self.digests if self.digests else record.last_seen <= self.until
-        return (
-            chosen
-            and (not self.rules or record.rule in self.rules)
-            and (not self.replayed or record.replayed_by is not None)
-        )
-
-    def perform(self, hand: Hand) -> Done:
-        wanted = sorted({q.digest for q in records(hand.store, hand.source, self.fits)})
-        dropped = 0
-        for at in range(0, len(wanted), LOT):
-            if hand.stop.is_set():
-                return Done({"quarantine": dropped}, open=True)
-            dropped += hand.store.drop_quarantined(hand.lease, wanted[at : at + LOT])
-        return Done({"quarantine": dropped})
-
-
-class Prune(Work):
-    """Delete what retention does not keep; times as in `Cutoffs`."""
-
-    kind = "prune"
-    readings: int | None = None
-    revisions: int | None = None
-    runs: int | None = None
-    batches: int | None = None
-    quarantine: int | None = None
-
-    @classmethod
-    def of(cls, cutoffs: Cutoffs) -> Prune:
-        return cls(**asdict(cutoffs))
-
-    @property
-    def cutoffs(self) -> Cutoffs:
-        return Cutoffs(**self.model_dump())
-
-    def perform(self, hand: Hand) -> Done:
-        return Done(hand.store.prune(hand.lease, self.cutoffs))
-
-
-class Reset(Work):
-    """Set the watermark of a partition, or of all, forgetting coverage and holes after it."""
-
-    kind = "reset"
-    partition: str | None = None
-    watermark: int | None = None
-
-    def perform(self, hand: Hand) -> Done:
-        return Done({"partition": hand.store.reset(hand.lease, self.partition, self.watermark)})
-
-
-class Forget(Work):
-    """Delete everything of the source."""
-
-    kind = "forget"
-
-    def perform(self, hand: Hand) -> Done:
-        return Done(hand.store.forget(hand.lease))
-
-
-KINDS: dict[str, type[Work]] = {one.kind: one for one in (Backfill, Replay, Drop, Prune, Reset, Forget)}
-
-
-def records(
-    reports: Reports, source: str, fits: Callable[[Quarantined], bool], limit: int | None = None
-) -> list[Quarantined]:
-    """Quarantined records of a source that fit, the newest first, all where no limit is given."""
-    lot = LOT
-    while True:
-        seen = reports.quarantined(source, lot)
-        found = [q for q in seen if fits(q)]
-        if len(seen) < lot or (limit is not None and len(found) >= limit):
-            return found if limit is None else found[:limit]
-        lot *= 4
 
 
 def work_next(  # noqa: PLR0917 - all that a worker has
@@ -302,14 +120,6 @@ def added(before: Mapping[str, Any], since: Mapping[str, Any]) -> dict[str, Any]
         joins = isinstance(value, int | list) and isinstance(old, type(value))
         total[name] = old + value if joins else value
     return total
-
-
-def _of_run(report: RunReport) -> Done:
-    counts = {name: count for name, count in asdict(report.counts).items() if count}
-    result = {"runs": [report.id], "outcome": str(report.outcome or Outcome.INTERRUPTED), **counts}
-    # A run whose end could not be recorded did not fail by its own fault.
-    unfinished = report.outcome is Outcome.INTERRUPTED or report.finished is None
-    return Done(result, report, open=unfinished)
 
 
 def _read(request: Request) -> Work:

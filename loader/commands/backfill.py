@@ -45,7 +45,7 @@ def command(
     from loader.commands.execution import CONFIG, runnable
     from loader.commands.following import carry_out
     from loader.commands.run import show
-    from loader.requested import Backfill
+    from loader.work import Backfill
 
     context: Context = ctx.obj
     window = window_of(since, until)

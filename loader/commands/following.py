@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.contracts import Database, Lease
     from loader.journal import Request
-    from loader.requested import Done, Make, Work
+    from loader.work import Done, Make, Work
 
 POLL_S = 0.5
 """How often a followed request is looked at."""
@@ -120,7 +120,7 @@ def _here(context: Context, store: Database, lease: Lease, work: Work, stop: Sto
     raised."""
     from loader import wiring
     from loader.commands.progress import observer
-    from loader.requested import Backfill, Hand, Replay
+    from loader.work import Backfill, Hand, Replay
 
     config, source = context.config(), lease.source
     with observer(wiring.paces(config)) as watching:

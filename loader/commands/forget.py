@@ -30,7 +30,7 @@ def command(ctx: click.Context, source: str, detach: bool, yes: bool) -> None:
     the next run; one that has left the configuration can be forgotten too.
     """
     from loader.commands.following import carry_out
-    from loader.requested import Forget
+    from loader.work import Forget
 
     context: Context = ctx.obj
     store = context.store()

@@ -28,8 +28,8 @@ def command(ctx: click.Context, names: tuple[str, ...], dry_run: bool, detach: b
     fetched again.
     """
     from loader.commands.following import carry_out
-    from loader.requested import Prune
     from loader.wiring import now
+    from loader.work import Prune
 
     context: Context = ctx.obj
     sources = context.config().sources

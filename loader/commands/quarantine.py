@@ -65,7 +65,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """List quarantined records, the newest first."""
-    from loader.requested import records
+    from loader.work import records
 
     context: Context = ctx.obj
 
@@ -136,7 +136,7 @@ def replay(
     from loader.commands.execution import CONFIG, runnable
     from loader.commands.following import carry_out
     from loader.commands.summary import print_reports
-    from loader.requested import Replay, records
+    from loader.work import Replay, records
 
     context: Context = ctx.obj
     wanted = Replay(rules=rules)
@@ -181,8 +181,8 @@ def drop(
 ) -> None:
     """Delete quarantined records for good, by DIGEST or by what they have in common."""
     from loader.commands.following import carry_out
-    from loader.requested import Drop, records
     from loader.wiring import now
+    from loader.work import Drop, records
 
     if not (digests or rules or replayed or everything):
         raise UsageError("say which records to drop: digests, --rule, --replayed or --all")
@@ -221,7 +221,7 @@ def _digests(found: Sequence[Quarantined], source: str) -> tuple[str, ...]:
 def by_digest(context: Context, names: Sequence[str], asked: Sequence[str]) -> list[Quarantined]:
     """The records whose digests begin as asked. Raises UsageError for a beginning that none has,
     or that several have; one digest in several partitions is one record to whoever asks."""
-    from loader.requested import records
+    from loader.work import records
 
     store = context.store()
     starts = tuple(text.lower() for text in asked)

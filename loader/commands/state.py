@@ -126,7 +126,7 @@ def _reset(
     ctx: click.Context, source: str, partition: str | None, watermark: int | None, *, detach: bool
 ) -> None:
     from loader.commands.following import carry_out
-    from loader.requested import Reset
+    from loader.work import Reset
 
     work = Reset(partition=partition, watermark=watermark)
     done, code = carry_out(ctx.obj, {source: work}, detach=detach)

@@ -17,6 +17,7 @@ from loader import requested, wiring
 from loader.contracts import Usage
 from loader.journal import Cutoffs, Request, RequestState
 from loader.readings import DAY, Counts, Outcome, Task, Window
+from loader.work import Backfill, Prune
 from tests import postgres
 
 NOW = wiring.now()
@@ -63,7 +64,7 @@ class Bench:
         return self.store.queue("src", kind, arguments, "somebody", NOW)
 
     def backfill(self, days: int) -> int:
-        work = requested.Backfill(since=NOW - days * DAY, until=NOW - DAY)
+        work = Backfill(since=NOW - days * DAY, until=NOW - DAY)
         return self.queue(work.kind, **work.model_dump(mode="json"))
 
     def work(self, on_plan: Callable[[], object] = lambda: None, make: Any = None) -> Any:
@@ -189,7 +190,7 @@ def test_every_kind_is_done(bench: Bench) -> None:
     bench.backfill(days=40)
     bench.work()
     before = sum(map(len, bench.store.scan([s.id for s in bench.store.series("src")], Window(0, NOW))))
-    prune = requested.Prune.of(Cutoffs(readings=NOW - 10 * DAY))
+    prune = Prune.of(Cutoffs(readings=NOW - 10 * DAY))
     assert prune.cutoffs == Cutoffs(readings=NOW - 10 * DAY)
     numbers = [
         bench.queue("prune", **prune.model_dump(mode="json")),
@@ -198,9 +199,11 @@ def test_every_kind_is_done(bench: Bench) -> None:
         bench.queue("reset", partition=bench.store.partitions("src")[0].name),
         bench.queue("forget"),
     ]
-    for _ in numbers:
+    done = []
+    for number in numbers:  # each read at once: forgetting deletes those before it
         bench.work()
-    pruned, replayed, dropped, reset, forgotten = (bench.the(n) for n in numbers)
+        done.append(bench.the(number))
+    pruned, replayed, dropped, reset, forgotten = done
     assert {r.state for r in (pruned, replayed, dropped, reset, forgotten)} == {RequestState.DONE}
     assert 0 < pruned.result["reading"] < before
     assert forgotten.result["reading"] == before - pruned.result["reading"]
@@ -210,6 +213,7 @@ def test_every_kind_is_done(bench: Bench) -> None:
         1,
     )
     assert bench.store.partitions("src") == []
+    assert [r.kind for r in bench.store.requests("src")] == ["forget"]
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=5))

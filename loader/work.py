@@ -1,0 +1,207 @@
+"""The kinds of work that commands ask for: what each takes, and how it is done under the lease.
+
+The arguments are checked when a request is made, and again when it is taken out of the journal.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from loader.contracts import Database, Lease, Reports
+from loader.journal import Cutoffs
+from loader.pipeline import Observer, Order, Pipeline
+from loader.readings import Outcome, Quarantined, RunReport, Window
+from loader.replay import replay
+from loader.settingsmodel import Settings
+
+LOT = 1_000
+"""Quarantined records that are asked for, or deleted, at a time."""
+
+Make = Callable[[threading.Event, Observer], Pipeline]
+
+
+@dataclass(slots=True)
+class Hand:
+    """What work is done with. `pipeline` builds one; it is closed by whoever asked for it."""
+
+    source: str
+    store: Database
+    lease: Lease
+    make: Make
+    stop: threading.Event
+    observer: Observer
+
+    def pipeline(self) -> Pipeline:
+        return self.make(self.stop, self.observer)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of work: figures by name, and the run that it was, if it was one.
+
+    `open` means that it was not brought to its end and is to be gone on with.
+    """
+
+    result: Mapping[str, Any]
+    report: RunReport | None = None
+    open: bool = False
+
+
+class Work(Settings):
+    """One kind of work with its arguments."""
+
+    kind: ClassVar[str]
+
+    def perform(self, hand: Hand) -> Done:
+        """Do it under the lease. Raises what went wrong."""
+        raise NotImplementedError
+
+
+class Backfill(Work):
+    """Load (since, until], in microseconds UTC, as far as it is not covered yet."""
+
+    kind = "backfill"
+    since: int
+    until: int
+    stations: tuple[str, ...] = ()
+    sensors: tuple[str, ...] = ()
+    retry_holes: bool = False
+
+    def perform(self, hand: Hand) -> Done:
+        order = Order(
+            trigger=self.kind,
+            stations=self.stations,
+            sensors=self.sensors,
+            window=Window(self.since, self.until),
+            backfill=True,
+            retry_holes=self.retry_holes,
+        )
+        pipeline = hand.pipeline()
+        try:
+            return _of_run(pipeline.run(order, hand.lease))
+        finally:
+            pipeline.source.close()
+
+
+class Replay(Work):
+    """Decode quarantined records again: those of `digests`, else all that are pending and, where
+    `rules` are named, broke one of them."""
+
+    kind = "replay"
+    digests: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+    def fits(self, record: Quarantined) -> bool:
+        return (
+            record.replayed_by is None
+            and (not self.digests or record.digest in self.digests)
+            and (not self.rules or record.rule in self.rules)
+        )
+
+    def perform(self, hand: Hand) -> Done:
+        found = records(hand.store, hand.source, self.fits)
+        if not found:
+            return Done({"records": 0})
+        pipeline = hand.pipeline()
+        try:
+            done = _of_run(replay(pipeline, found, hand.lease))
+        finally:
+            pipeline.source.close()
+        return Done({**done.result, "records": len(found)}, done.report)
+
+
+class Drop(Work):
+    """Delete quarantined records: those of `digests`, else those last seen up to `until` that fit.
+    What came later, nobody has confirmed."""
+
+    kind = "drop"
+    digests: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    replayed: bool = False
+    until: int
+
+    def fits(self, record: Quarantined) -> bool:
+        chosen = record.digest in self.digests if self.digests else record.last_seen <= self.until
+        return (
+            chosen
+            and (not self.rules or record.rule in self.rules)
+            and (not self.replayed or record.replayed_by is not None)
+        )
+
+    def perform(self, hand: Hand) -> Done:
+        wanted = sorted({q.digest for q in records(hand.store, hand.source, self.fits)})
+        dropped = 0
+        for at in range(0, len(wanted), LOT):
+            if hand.stop.is_set():
+                return Done({"quarantine": dropped}, open=True)
+            dropped += hand.store.drop_quarantined(hand.lease, wanted[at : at + LOT])
+        return Done({"quarantine": dropped})
+
+
+class Prune(Work):
+    """Delete what retention does not keep; times as in `Cutoffs`."""
+
+    kind = "prune"
+    readings: int | None = None
+    revisions: int | None = None
+    runs: int | None = None
+    batches: int | None = None
+    quarantine: int | None = None
+
+    @classmethod
+    def of(cls, cutoffs: Cutoffs) -> Prune:
+        return cls(**asdict(cutoffs))
+
+    @property
+    def cutoffs(self) -> Cutoffs:
+        return Cutoffs(**self.model_dump())
+
+    def perform(self, hand: Hand) -> Done:
+        return Done(hand.store.prune(hand.lease, self.cutoffs))
+
+
+class Reset(Work):
+    """Set the watermark of a partition, or of all, forgetting coverage and holes after it."""
+
+    kind = "reset"
+    partition: str | None = None
+    watermark: int | None = None
+
+    def perform(self, hand: Hand) -> Done:
+        return Done({"partition": hand.store.reset(hand.lease, self.partition, self.watermark)})
+
+
+class Forget(Work):
+    """Delete everything of the source."""
+
+    kind = "forget"
+
+    def perform(self, hand: Hand) -> Done:
+        return Done(hand.store.forget(hand.lease))
+
+
+KINDS: dict[str, type[Work]] = {one.kind: one for one in (Backfill, Replay, Drop, Prune, Reset, Forget)}
+
+
+def records(
+    reports: Reports, source: str, fits: Callable[[Quarantined], bool], limit: int | None = None
+) -> list[Quarantined]:
+    """Quarantined records of a source that fit, the newest first, all where no limit is given."""
+    lot = LOT
+    while True:
+        seen = reports.quarantined(source, lot)
+        found = [q for q in seen if fits(q)]
+        if len(seen) < lot or (limit is not None and len(found) >= limit):
+            return found if limit is None else found[:limit]
+        lot *= 4
+
+
+def _of_run(report: RunReport) -> Done:
+    counts = {name: count for name, count in asdict(report.counts).items() if count}
+    result = {"runs": [report.id], "outcome": str(report.outcome or Outcome.INTERRUPTED), **counts}
+    # A run whose end could not be recorded did not fail by its own fault.
+    unfinished = report.outcome is Outcome.INTERRUPTED or report.finished is None
+    return Done(result, report, open=unfinished)
