@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loader.contracts import Clock, Journal
+from loader.contracts import Clock
 from loader.errors import Interrupted, StoreUnavailable
+from loader.journalcontracts import Journal
 from loader.log import get_logger
 from loader.readings import SECOND
 from loader.responses import http_date, number, retry_after

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from loader import config as configuration
 from loader.config import Config, SourceSettings
-from loader.contracts import Checker, Database, Journal, Source
+from loader.contracts import Checker, Database, Source
 from loader.errors import AccessDenied, ConfigError, UsageError
+from loader.journalcontracts import Journal
 from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
 from loader.quality.checks import Rule, Rules, checker

@@ -19,10 +19,11 @@ from loader.alerts.spool import Spool
 from loader.alerts.states import Key, Policy, Step, advance
 from loader.alerts.wording import Background, moment, notice, one_line, test_notice
 from loader.alertsettings import AlertSettings, LimitSettings
-from loader.contracts import AlertBook, Clock, Lease
+from loader.contracts import Clock, Lease
 from loader.durations import MINUTE
 from loader.errors import LoaderError
 from loader.journal import Alert, Dispatch, LimitEvent, Phase, Severity
+from loader.journalcontracts import AlertBook
 from loader.log import get_logger
 from loader.readings import PartitionState, RunReport, StoredSeries
 

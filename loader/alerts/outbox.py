@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from loader.alerts.wording import one_line
 from loader.alertsettings import Channel
-from loader.contracts import AlertBook, Clock, Notifier
+from loader.contracts import Clock, Notifier
 from loader.durations import MINUTE
 from loader.errors import LoaderError, Permanent, Undelivered
 from loader.journal import Dispatch
+from loader.journalcontracts import AlertBook
 from loader.log import get_logger
 from loader.readings import DAY, HOUR, SECOND
 

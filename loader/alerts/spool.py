@@ -15,8 +15,8 @@ from typing import TypeVar
 import msgspec
 
 from loader.alerts.wording import one_line
-from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Phase
+from loader.journalcontracts import WITHDRAWN
 from loader.log import get_logger
 
 NAME = "alerts.json"

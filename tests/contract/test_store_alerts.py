@@ -11,8 +11,8 @@ import pytest
 from builders import at
 from stores import AnyStore
 
-from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Notice, NoticeKind, Phase, Severity
+from loader.journalcontracts import WITHDRAWN
 from loader.readings import SECOND
 
 Reopen = Callable[[], AnyStore]

@@ -13,9 +13,9 @@ import pytest
 from loader.alerts.outbox import GIVE_UP, HOLD, LONGEST_PAUSE, pause, send_due
 from loader.alerts.spool import NAME, SETTLED, WAITING, Spool
 from loader.alertsettings import Channel
-from loader.contracts import WITHDRAWN
 from loader.errors import Permanent, Undelivered
 from loader.journal import Alert, Dispatch, Mute, Notice, NoticeKind, Phase, Severity
+from loader.journalcontracts import WITHDRAWN
 from loader.readings import DAY, HOUR, SECOND
 
 START = 1_800_000_000_000_000

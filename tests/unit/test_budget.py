@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scripted import Answer, Scripted, until
 
 from loader.budget import JournalBudget, Unlimited, budget_key
-from loader.contracts import Grant
 from loader.errors import Interrupted
 from loader.http import Http, Limits
+from loader.journalcontracts import Grant
 from loader.readings import SECOND
 from loader.stores.sqlite import SQLiteStore
 

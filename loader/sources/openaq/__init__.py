@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from loader.sources.openaq.settings import OpenAQSettings
 
 if TYPE_CHECKING:
-    from loader.contracts import Budget, Clock, Journal
+    from loader.contracts import Budget, Clock
     from loader.http import Http
+    from loader.journalcontracts import Journal
     from loader.sources.openaq.source import OpenAQ
 
 __all__ = ["OpenAQSettings", "build", "connect"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg2.extras import execute_batch
 
-from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Notice, Phase, Severity
+from loader.journalcontracts import WITHDRAWN
 from loader.sqltext import storable
 from loader.stores.postgres import jsontext
 from loader.stores.postgres.session import SQL, Cursor, Sessions, micros, micros_or_none, stamp

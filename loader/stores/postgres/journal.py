@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loader.contracts import Grant
+from loader.journalcontracts import Grant
 from loader.readings import SECOND
 from loader.stores.postgres.session import SQL, Cursor, Sessions, micros, micros_or_none, stamp
 

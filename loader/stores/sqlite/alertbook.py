@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from loader.contracts import WITHDRAWN
 from loader.journal import Alert, Dispatch, Mute, Notice, Phase, Severity
+from loader.journalcontracts import WITHDRAWN
 from loader.sqltext import storable
 from loader.stores.sqlite.database import SQL
 from loader.stores.sqlite.journal import JournalConnection, as_json

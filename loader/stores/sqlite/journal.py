@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from loader.contracts import Grant
 from loader.journal import Request, RequestState
+from loader.journalcontracts import Grant
 from loader.readings import SECOND
 from loader.sqltext import storable
 from loader.stores.sqlite.database import SQL, Database, transaction
