@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import batched, pairwise
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,8 @@ from loader.alertsettings import LimitSettings
 from loader.contracts import Lease
 from loader.journal import LimitEvent, Severity
 from loader.quality.checks import plain_unit
-from loader.readings import HOUR, SECOND, Flag, Float64, Int64, Readings, StoredSeries, UInt8, Window
+from loader.readings import HOUR, SECOND, Flag, Float64, Int64, Readings, UInt8, Window
+from loader.records import StoredSeries
 
 USUAL_CADENCE_S = 3600.0
 
@@ -105,7 +106,8 @@ def update(
         elif one.last_time is not None and (one.last_time > begin or there):
             groups.setdefault((start, lead[one.id]), []).append(one)
     for (start, before), members in groups.items():
-        for some in batched(members, SERIES):
+        for at in range(0, len(members), SERIES):
+            some = members[at : at + SERIES]
             end = max(now, *(one.last_time or 0 for one in some))
             read = _read(store, [one.id for one in some], Window(start - before, end))
             for one in some:
