@@ -13,20 +13,8 @@ from loader.columns import deduplicate
 from loader.contracts import Checker
 from loader.quality.score import due
 from loader.reading import Piece
-from loader.readings import (
-    SECOND,
-    Batch,
-    Check,
-    Counts,
-    Flag,
-    Page,
-    Place,
-    Progress,
-    Readings,
-    Reject,
-    Series,
-    Window,
-)
+from loader.readings import SECOND, Check, Flag, Page, Place, Progress, Readings, Reject, Series, Window
+from loader.records import Batch, Counts
 
 MAX_READINGS = 20_000
 """Readings in a batch: larger ones cost memory and gain nothing measurable."""

@@ -9,23 +9,8 @@ from typing import Protocol
 
 from loader.journal import Cutoffs, LimitEvent, Notice
 from loader.journalcontracts import AlertBook, Journal
-from loader.readings import (
-    Batch,
-    Counts,
-    Outcome,
-    Page,
-    Partition,
-    PartitionState,
-    Quarantined,
-    Readings,
-    RunReport,
-    Series,
-    StoredSeries,
-    Task,
-    UInt8,
-    UInt32,
-    Window,
-)
+from loader.readings import Page, Partition, PartitionState, Readings, Series, Task, UInt8, UInt32, Window
+from loader.records import Batch, Counts, Outcome, Quarantined, RunReport, StoredSeries
 
 Clock = Callable[[], int]
 """Now, in microseconds UTC. Injected, so that a test decides what time it is."""

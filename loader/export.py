@@ -17,7 +17,8 @@ from math import isnan
 import numpy as np
 
 from loader.contracts import Reports
-from loader.readings import Flag, Int64, Readings, StoredSeries, Window
+from loader.readings import Flag, Int64, Readings, Window
+from loader.records import StoredSeries
 from loader.zones import stamps, zone_of
 
 ROWS = 20_000

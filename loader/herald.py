@@ -13,7 +13,8 @@ from loader.contracts import DIED, Clock, Database, Lease, Usage
 from loader.errors import LoaderError
 from loader.log import get_logger
 from loader.metrics import Metrics
-from loader.readings import DAY, Outcome, RunReport
+from loader.readings import DAY
+from loader.records import Outcome, RunReport
 
 LOOK_S = 15.0
 """How often the rules are looked at, and the outbox."""

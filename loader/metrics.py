@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loader import __version__
-from loader.readings import Counts, Outcome, RunReport
+from loader.records import Counts, Outcome, RunReport
 
 KINDS = (
     "new",

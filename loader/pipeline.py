@@ -25,18 +25,8 @@ from loader.log import get_logger
 from loader.planner import Ledger, Policy
 from loader.quality.score import Weights, score
 from loader.reading import Reader, attended
-from loader.readings import (
-    HOUR,
-    Counts,
-    Flag,
-    Outcome,
-    PartitionState,
-    RunReport,
-    Task,
-    TaskKind,
-    UInt8,
-    Window,
-)
+from loader.readings import HOUR, Flag, PartitionState, Task, TaskKind, UInt8, Window
+from loader.records import Counts, Outcome, RunReport
 
 T = TypeVar("T")
 

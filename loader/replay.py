@@ -9,7 +9,7 @@ from loader.batches import MAX_READINGS, Gathering
 from loader.contracts import Lease
 from loader.errors import LeaseLost, LoaderError
 from loader.pipeline import Pipeline, Tally
-from loader.readings import Outcome, Quarantined, RunReport
+from loader.records import Outcome, Quarantined, RunReport
 
 
 def replay(pipeline: Pipeline, records: Sequence[Quarantined], held: Lease | None = None) -> RunReport:

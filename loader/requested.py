@@ -21,7 +21,8 @@ from loader.errors import Interrupted, LeaseLost, LoaderError, StoreUnavailable
 from loader.journal import Request, RequestState
 from loader.log import get_logger
 from loader.pipeline import Observer
-from loader.readings import Counts, Outcome, RunReport, Task, Window
+from loader.readings import Task, Window
+from loader.records import Counts, Outcome, RunReport
 from loader.work import KINDS, Done, Hand, Make, Work
 
 LOOK_S = 0.1

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from loader.contracts import Database, Lease, Reports
 from loader.journal import Cutoffs
 from loader.pipeline import Observer, Order, Pipeline
-from loader.readings import Outcome, Quarantined, RunReport, Window
+from loader.readings import Window
+from loader.records import Outcome, Quarantined, RunReport
 from loader.replay import replay
 from loader.settingsmodel import Settings
 

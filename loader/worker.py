@@ -14,7 +14,8 @@ from loader.errors import LeaseHeld, LeaseLost, LoaderError, StoreError, StoreUn
 from loader.journal import Cutoffs
 from loader.log import get_logger
 from loader.pipeline import Observer, Order, Pipeline
-from loader.readings import SECOND, Counts, Outcome, RunReport, Task, Window
+from loader.readings import SECOND, Task, Window
+from loader.records import Counts, Outcome, RunReport
 from loader.requested import work_next
 from loader.schedule import Timetable, passed
 

@@ -25,7 +25,8 @@ from loader.errors import LoaderError
 from loader.journal import Alert, Dispatch, LimitEvent, Phase, Severity
 from loader.journalcontracts import AlertBook
 from loader.log import get_logger
-from loader.readings import PartitionState, RunReport, StoredSeries
+from loader.readings import PartitionState
+from loader.records import RunReport, StoredSeries
 
 __all__ = ["Centre", "Watched"]
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from loader import lateness
 from loader.alerts.wording import moment
-from loader.readings import DAY, SECOND, PartitionState, StoredSeries
+from loader.readings import DAY, SECOND, PartitionState
+from loader.records import StoredSeries
 from loader.schedule import Every, Timetable, coming
 
 USUAL_CADENCE_S = 3600.0

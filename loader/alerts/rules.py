@@ -11,7 +11,8 @@ from loader.alerts.wording import lasting, one_line
 from loader.alertsettings import Rules
 from loader.contracts import DIED
 from loader.journal import LimitEvent, Severity
-from loader.readings import SECOND, Outcome, PartitionState, RunReport, StoredSeries
+from loader.readings import SECOND, PartitionState
+from loader.records import Outcome, RunReport, StoredSeries
 from loader.schedule import Timetable
 
 ENOUGH_REQUESTS = 20

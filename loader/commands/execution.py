@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from loader.commands.output import note
 from loader.errors import Interrupted, LeaseHeld, LoaderError, StoreUnavailable, UsageError
 from loader.log import get_logger
-from loader.readings import Outcome, RunReport
+from loader.records import Outcome, RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context

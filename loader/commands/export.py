@@ -18,7 +18,7 @@ from loader.commands.selection import (
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.readings import StoredSeries
+    from loader.records import StoredSeries
 
 SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json"}
 

@@ -18,7 +18,7 @@ from loader.commands.execution import CODES, FAILED, OK, STOPPING, Stop, joint, 
 from loader.commands.output import clean, note
 from loader.errors import Interrupted, LeaseHeld, LoaderError, StoreUnavailable, UsageError
 from loader.journal import RequestState
-from loader.readings import Outcome, RunReport
+from loader.records import Outcome, RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context

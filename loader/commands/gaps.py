@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.contracts import Reports
     from loader.gaps import Gap
-    from loader.readings import Int64, PartitionState, StoredSeries, Window
+    from loader.readings import Int64, PartitionState, Window
+    from loader.records import StoredSeries
 
 QUARANTINED = 5_000
 """So many of a source's rejected records, the newest, are looked at for causes."""

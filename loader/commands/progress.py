@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from loader.contracts import Usage
 from loader.log import get_logger
-from loader.readings import Counts, Task, Window
+from loader.readings import Task, Window
+from loader.records import Counts
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -28,7 +28,7 @@ from loader.errors import UsageError
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.readings import Quarantined
+    from loader.records import Quarantined
 
 SHORT = 12
 """Digits of a digest that the list shows; any beginning that fits one record will do."""

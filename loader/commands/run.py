@@ -12,7 +12,7 @@ import click
 from loader.commands.options import log_level_option, source_option, spool_option, window_of
 from loader.commands.output import note
 from loader.errors import LoaderError, StoreError, StoreUnavailable
-from loader.readings import RunReport
+from loader.records import RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context

@@ -11,7 +11,7 @@ from loader.commands.selection import NOTHING_LOADED, chosen_sources, json_optio
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.readings import RunReport
+    from loader.records import RunReport
 
 COUNTS = ("new", "revised", "late", "missing", "suspect", "failed", "quarantined", "requests")
 """The counts that the table shows; `--json` has all of them."""

@@ -15,7 +15,7 @@ from loader.errors import UsageError
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.contracts import Reports
-    from loader.readings import StoredSeries
+    from loader.records import StoredSeries
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,8 @@ from loader.commands.selection import NOTHING_LOADED, SHOWN, chosen_sources, jso
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.readings import Hole, PartitionState, RunReport, StoredSeries
+    from loader.readings import Hole, PartitionState
+    from loader.records import RunReport, StoredSeries
 
 USUAL_CADENCE_S = 3600.0
 """Taken for a station that none of its series has a known cadence."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from loader.commands.output import Column, clean, document, iso, line, note, number, plural, table
 from loader.commands.progress import duration
 from loader.errors import LoaderError
-from loader.readings import Hole, Outcome, Quarantined, RunReport
+from loader.readings import Hole
+from loader.records import Outcome, Quarantined, RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from loader.readings import Counts, Window
+from loader.readings import Window
+from loader.records import Counts
 
 
 @dataclass(frozen=True, slots=True)

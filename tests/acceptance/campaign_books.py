@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loader.readings import COUNT_NAMES
+from loader.records import COUNT_NAMES
 from tests import postgres
 from tests.openaq_server import World
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from loader.errors import LoaderError, StoreUnavailable
-from loader.readings import DAY, HOUR, Batch, Counts, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.readings import DAY, HOUR, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.records import Batch, Counts
 from loader.stores.postgres import PostgresStore
 
 ZERO = 1_706_659_200_000_000

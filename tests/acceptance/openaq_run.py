@@ -24,7 +24,8 @@ from loader.__main__ import main
 from loader.config import Config
 from loader.contracts import Usage
 from loader.pipeline import Order, Pipeline
-from loader.readings import Counts, RunReport, Task, Window
+from loader.readings import Task, Window
+from loader.records import Counts, RunReport
 from loader.replay import replay
 from loader.sources.openaq import OpenAQSettings, build
 from tests import postgres

@@ -25,7 +25,8 @@ from loader.alerts.machine import resident
 from loader.alertsettings import AlertSettings, Channel, LimitSettings
 from loader.errors import StoreUnavailable, Undelivered
 from loader.journal import LimitEvent, Mute, Notice, NoticeKind, Phase, Severity
-from loader.readings import DAY, HOUR, SECOND, Counts, Outcome, Progress, RunReport
+from loader.readings import DAY, HOUR, SECOND, Progress
+from loader.records import Counts, Outcome, RunReport
 from loader.schedule import Every
 from tests import postgres
 

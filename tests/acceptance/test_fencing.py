@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from loader.errors import LeaseHeld, LeaseLost, StoreUnavailable
-from loader.readings import Outcome, Readings, Series, UInt8, UInt32
+from loader.readings import Readings, Series, UInt8, UInt32
+from loader.records import Outcome
 from loader.stores.postgres import PostgresStore
 from tests import postgres
 from tests.acceptance.fencing_loader import HOURS, ZERO, batch, good

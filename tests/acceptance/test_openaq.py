@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loader.readings import Flag, Outcome, RunReport
+from loader.readings import Flag
+from loader.records import Outcome, RunReport
 from tests.acceptance.openaq_run import SHARED, STORES, Rig, hourly, loading
 from tests.openaq_server import (
     DAY,

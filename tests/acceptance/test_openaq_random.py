@@ -11,7 +11,8 @@ from random import Random
 import pytest
 
 from loader.errors import LoaderError
-from loader.readings import Outcome, Window
+from loader.readings import Window
+from loader.records import Outcome
 from tests.acceptance.openaq_run import STORES, Rig, loading
 from tests.openaq_server import DAY, HOUR, MINUTE, SECOND, Faults, World, made_up, micros
 from tests.openaq_server.render import SPOILS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loader.errors import AccessDenied, NotFound
-from loader.readings import Outcome
+from loader.records import Outcome
 from tests.acceptance.openaq_run import STORES, hourly, loading
 from tests.openaq_server import HOUR, MINUTE, Faults, Location, RateLimit, World, micros
 from tests.openaq_server.render import SPOILS

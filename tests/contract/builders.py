@@ -16,23 +16,20 @@ from stores import AnyStore
 from loader.contracts import Checker, Committed, Lease
 from loader.readings import (
     HOUR,
-    Batch,
-    Counts,
     Flag,
     Hole,
-    Outcome,
     Partition,
     PartitionState,
     Place,
     Progress,
     Readings,
     Reject,
-    RunReport,
     Series,
     UInt8,
     UInt32,
     Window,
 )
+from loader.records import Batch, Counts, Outcome, RunReport
 
 ZERO = 1_706_659_200_000_000
 """2024-01-31T00:00:00Z."""

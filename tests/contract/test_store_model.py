@@ -22,7 +22,8 @@ from hypothesis.stateful import (
 )
 from stores import AnyStore, StoreCase
 
-from loader.readings import Batch, Counts, Hole, Outcome, Progress, Series, Window
+from loader.readings import Hole, Progress, Series, Window
+from loader.records import Batch, Counts, Outcome
 
 SETTINGS = settings(
     max_examples=25,

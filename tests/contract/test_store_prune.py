@@ -19,7 +19,8 @@ from test_store_runs import acquired
 from loader.contracts import DIED
 from loader.errors import LeaseLost
 from loader.journal import Cutoffs
-from loader.readings import Counts, Outcome, Progress, Reject, RunReport
+from loader.readings import Progress, Reject
+from loader.records import Counts, Outcome, RunReport
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 Reopen = Callable[[], AnyStore]

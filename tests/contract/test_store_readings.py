@@ -12,7 +12,8 @@ import pytest
 from builders import Loading, at, good, partition, readings, series, span, values
 from stores import AnyStore
 
-from loader.readings import Check, Counts, Flag, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.readings import Check, Flag, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.records import Counts
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 S1, S2 = series("s1"), series("s2")

@@ -18,7 +18,8 @@ from stores import AnyStore, StoreCase
 
 from loader.contracts import DIED
 from loader.errors import LeaseHeld, LeaseLost
-from loader.readings import COUNT_NAMES, Counts, Outcome, Progress, Reject, RunReport
+from loader.readings import Progress, Reject
+from loader.records import COUNT_NAMES, Counts, Outcome, RunReport
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 Reopen = Callable[[], AnyStore]

@@ -25,17 +25,8 @@ from loader.contracts import DIED
 from loader.journal import LimitEvent, Severity
 from loader.lateness import BUCKETS
 from loader.log import MASK, register_secret
-from loader.readings import (
-    DAY,
-    HOUR,
-    SECOND,
-    Counts,
-    Outcome,
-    PartitionState,
-    RunReport,
-    Series,
-    StoredSeries,
-)
+from loader.readings import DAY, HOUR, SECOND, PartitionState, Series
+from loader.records import Counts, Outcome, RunReport, StoredSeries
 from loader.schedule import Cron, Every
 from loader.transport import meaning
 

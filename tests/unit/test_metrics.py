@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from loader.metrics import KINDS, Metrics
-from loader.readings import Counts, Outcome, RunReport
+from loader.records import Counts, Outcome, RunReport
 
 NOW = 1_800_000_000_000_000
 

@@ -22,8 +22,6 @@ from loader.quality.score import Weights
 from loader.readings import (
     DAY,
     HOUR,
-    Counts,
-    Outcome,
     Page,
     Partition,
     PartitionState,
@@ -33,6 +31,7 @@ from loader.readings import (
     Task,
     Window,
 )
+from loader.records import Counts, Outcome
 from loader.replay import replay
 from loader.stores.sqlite import SQLiteStore
 

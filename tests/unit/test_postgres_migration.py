@@ -10,7 +10,8 @@ import pytest
 from loader.contracts import DIED
 from loader.errors import StoreError
 from loader.journal import Cutoffs, RequestState
-from loader.readings import HOUR, Counts, Outcome, Series, Window
+from loader.readings import HOUR, Series, Window
+from loader.records import Counts, Outcome
 from loader.stores.postgres import PostgresStore, schema
 from tests import postgres
 

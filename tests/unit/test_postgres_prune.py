@@ -14,7 +14,8 @@ import pytest
 
 from loader.contracts import Lease
 from loader.journal import Cutoffs
-from loader.readings import DAY, Batch, Counts, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.readings import DAY, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.records import Batch, Counts
 from loader.stores.postgres import PostgresStore, partitions
 from tests import postgres
 

@@ -13,19 +13,8 @@ import psycopg2
 import pytest
 
 from loader.errors import ConfigError, LeaseHeld, LoaderError, StoreError, StoreUnavailable
-from loader.readings import (
-    HOUR,
-    SECOND,
-    Batch,
-    Counts,
-    Progress,
-    Readings,
-    Reject,
-    Series,
-    UInt8,
-    UInt32,
-    Window,
-)
+from loader.readings import HOUR, SECOND, Progress, Readings, Reject, Series, UInt8, UInt32, Window
+from loader.records import Batch, Counts
 from loader.stores.postgres import PostgresStore
 from loader.stores.postgres.partitions import DIRECT
 from tests import postgres

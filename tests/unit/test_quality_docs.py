@@ -9,7 +9,8 @@ from pathlib import Path
 from loader import gaps
 from loader.config import QualitySettings
 from loader.quality.score import COMPONENT_NAMES, Components, Weights
-from loader.readings import COUNT_NAMES, Check, Flag
+from loader.readings import Check, Flag
+from loader.records import COUNT_NAMES
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
 

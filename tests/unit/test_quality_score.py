@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from loader.quality.score import COMPONENT_NAMES, Weights, components, due, score
-from loader.readings import HOUR, Counts, Window
+from loader.readings import HOUR, Window
+from loader.records import Counts
 
 PERFECT = Counts(fetched=100, new=100, due=100, observed=100)
 

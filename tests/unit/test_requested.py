@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from loader import requested, wiring
 from loader.contracts import Usage
 from loader.journal import Cutoffs, Request, RequestState
-from loader.readings import DAY, Counts, Outcome, Task, Window
+from loader.readings import DAY, Task, Window
+from loader.records import Counts, Outcome
 from loader.work import Backfill, Prune
 from tests import postgres
 

@@ -12,7 +12,8 @@ import pytest
 
 from loader.errors import StoreError
 from loader.journal import Cutoffs
-from loader.readings import Batch, Counts, Place, Readings, Series, Window
+from loader.readings import Place, Readings, Series, Window
+from loader.records import Batch, Counts
 from loader.sqltext import Migration
 from loader.stores.sqlite import SQLiteStore, schema
 from loader.stores.sqlite.database import SQL

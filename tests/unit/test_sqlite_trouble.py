@@ -18,7 +18,8 @@ import pytest
 
 from loader.contracts import Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
-from loader.readings import Batch, Counts, Readings, Series, UInt8, UInt32, Window
+from loader.readings import Readings, Series, UInt8, UInt32, Window
+from loader.records import Batch, Counts
 from loader.stores.sqlite import SQLiteStore
 from loader.stores.sqlite.lease import lock_file
 

@@ -18,7 +18,8 @@ from loader import wiring
 from loader.__main__ import cli
 from loader.commands.context import Context
 from loader.commands.summary import LISTED, TEXT, markdown, page
-from loader.readings import HOUR, Counts, Outcome, RunReport
+from loader.readings import HOUR
+from loader.records import Counts, Outcome, RunReport
 from loader.stores.sqlite import SQLiteStore
 
 PARSER = MarkdownIt("commonmark").enable("table")
@@ -101,7 +102,8 @@ def test_a_run_is_scored_with_its_components(tmp_path: Path) -> None:
 
 def test_holes_are_listed_with_what_becomes_of_them(tmp_path: Path) -> None:
     """The newest ones, how many more there are, and which are given up."""
-    from loader.readings import Batch, Hole, Partition, Progress, Readings, Series, Window
+    from loader.readings import Hole, Partition, Progress, Readings, Series, Window
+    from loader.records import Batch
 
     store = SQLiteStore(tmp_path / "loader.db")
     store.migrate()

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from psycopg2.extras import execute_batch
 
 from loader import lateness
-from loader.readings import Batch, Int32, Int64, Reject
+from loader.readings import Int32, Int64, Reject
+from loader.records import Batch
 from loader.sqltext import storable
 from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp
 

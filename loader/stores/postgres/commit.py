@@ -10,7 +10,8 @@ from psycopg2 import errors
 
 from loader.contracts import Checker, Committed
 from loader.errors import StoreError, StoreUnavailable
-from loader.readings import Batch, Counts, Flag, Int32, Int64, Readings, Series, Window
+from loader.readings import Flag, Int32, Int64, Readings, Series, Window
+from loader.records import Batch, Counts
 from loader.stores.postgres import annals, progress, rows
 from loader.stores.postgres.partitions import Months
 from loader.stores.postgres.session import SQL, Cursor, micros, stamp

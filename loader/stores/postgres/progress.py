@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from loader import ledger
-from loader.readings import Batch, Bool, Hole, Progress, Window
+from loader.readings import Bool, Hole, Progress, Window
+from loader.records import Batch
 from loader.sqltext import storable
 from loader.stores.postgres.session import SQL, Cursor, micros, micros_or_none, stamp
 

@@ -11,18 +11,8 @@ import numpy.typing as npt
 
 from loader import lateness
 from loader.journal import Cutoffs, LimitEvent, Severity
-from loader.readings import (
-    Counts,
-    Hole,
-    Outcome,
-    PartitionState,
-    Quarantined,
-    Readings,
-    RunReport,
-    Series,
-    StoredSeries,
-    Window,
-)
+from loader.readings import Hole, PartitionState, Readings, Series, Window
+from loader.records import Counts, Outcome, Quarantined, RunReport, StoredSeries
 from loader.stores.postgres import copy, progress, prune, schema
 from loader.stores.postgres.session import (
     SQL,

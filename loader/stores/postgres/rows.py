@@ -11,7 +11,8 @@ import numpy.typing as npt
 from psycopg2 import errors, sql
 
 from loader import columns, ledger
-from loader.readings import DAY, Batch, Bool, Float64, Int32, Int64, Readings, Window
+from loader.readings import DAY, Bool, Float64, Int32, Int64, Readings, Window
+from loader.records import Batch
 from loader.stores.postgres import copy
 from loader.stores.postgres.partitions import MonthMissing, Months
 from loader.stores.postgres.session import SQL, Cursor, clamped, one

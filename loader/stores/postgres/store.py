@@ -10,7 +10,8 @@ from typing import TypeVar
 from loader.contracts import Checker, Committed, Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
 from loader.journal import Cutoffs, LimitEvent
-from loader.readings import Batch, Bool, Outcome, Partition, RunReport, Window
+from loader.readings import Bool, Partition, Window
+from loader.records import Batch, Outcome, RunReport
 from loader.sqltext import storable
 from loader.stores.postgres import commit, progress, prune, schema
 from loader.stores.postgres import lease as leases

@@ -14,19 +14,8 @@ import numpy as np
 
 from loader import columns, lateness, ledger
 from loader.contracts import Checker, Committed
-from loader.readings import (
-    COUNT_NAMES,
-    DAY,
-    Batch,
-    Bool,
-    Counts,
-    Flag,
-    Float64,
-    Int64,
-    Readings,
-    Series,
-    Window,
-)
+from loader.readings import DAY, Bool, Flag, Float64, Int64, Readings, Series, Window
+from loader.records import COUNT_NAMES, Batch, Counts
 from loader.stores.sqlite import ledger_rows, retention
 from loader.stores.sqlite.database import SQL
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from loader import ledger
-from loader.readings import Batch, Hole, Progress, Series, Window
+from loader.readings import Hole, Progress, Series, Window
+from loader.records import Batch
 from loader.sqltext import storable
 from loader.stores.sqlite.database import SQL
 

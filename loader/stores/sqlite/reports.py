@@ -12,19 +12,8 @@ import numpy as np
 
 from loader import lateness
 from loader.journal import Cutoffs, LimitEvent, Severity
-from loader.readings import (
-    COUNT_NAMES,
-    Counts,
-    Hole,
-    Outcome,
-    PartitionState,
-    Quarantined,
-    Readings,
-    RunReport,
-    Series,
-    StoredSeries,
-    Window,
-)
+from loader.readings import Hole, PartitionState, Readings, Series, Window
+from loader.records import COUNT_NAMES, Counts, Outcome, Quarantined, RunReport, StoredSeries
 from loader.stores.sqlite import ledger_rows, retention, schema
 from loader.stores.sqlite.database import SQL, Database
 

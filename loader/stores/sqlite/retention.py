@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loader.journal import Cutoffs
-from loader.readings import Batch, Progress, Window
+from loader.readings import Progress, Window
+from loader.records import Batch
 from loader.stores.sqlite.database import SQL
 
 ROWS = 50_000

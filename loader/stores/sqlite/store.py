@@ -13,7 +13,8 @@ from loader import ledger
 from loader.contracts import DIED, Checker, Clock, Committed, Lease
 from loader.errors import LeaseLost, StoreError
 from loader.journal import Cutoffs, LimitEvent
-from loader.readings import COUNT_NAMES, Batch, Counts, Hole, Outcome, Partition, RunReport, Window
+from loader.readings import Hole, Partition, Window
+from loader.records import COUNT_NAMES, Batch, Counts, Outcome, RunReport
 from loader.sqltext import storable
 from loader.stores.sqlite import commit, lease, ledger_rows, retention, schema
 from loader.stores.sqlite.alertbook import SQLiteAlertBook
