@@ -15,7 +15,7 @@ help:
 	@echo 'make run        load once with config.yaml (own environment, nothing else needed)'
 	@echo 'make test       the quick tests, under five minutes'
 	@echo 'make test-slow  killed processes and soaks'
-	@echo 'make campaign   the long kill campaign; SEED=n repeats one'
+	@echo 'make campaign   the long kill campaign (SEED=n repeats one) and 20 minutes of soak'
 	@echo 'make bench      speed and memory; DLT=1 measures dlt beside it'
 	@echo 'make lint       ruff, mypy, import-linter'
 	@echo 'make lock       resolve the dependencies again (needs uv)'
@@ -32,6 +32,7 @@ test-slow: $(VENV)/tested
 
 campaign: $(VENV)/tested
 	$(BIN)/python -m tests.acceptance.campaign $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m tests.acceptance.soak --minutes 20
 
 bench: $(VENV)/tested
 	DLT=$(DLT) $(BIN)/python -m benchmarks $(ARGS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loader.commands.options import log_level_option, source_option, spool_option
-from loader.errors import UsageError
+from loader.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
@@ -74,8 +74,11 @@ def command(
     schedule = _schedule(every, cron)
 
     def rebuild() -> Plan:
-        config = context.reload()
-        return wiring.build_plan(config, names, schedule, spool)
+        plan = wiring.build_plan(context.reload(), names, schedule, spool)
+        if not plan.jobs:
+            why = "; ".join(f"{name}: {reason}" for name, reason in plan.skipped.items())
+            raise ConfigError(f"{context.config_path}: no source can run: {why or 'none is enabled'}")
+        return plan
 
     code = Daemon(
         rebuild,

@@ -114,6 +114,14 @@ def test_a_bad_configuration_ends_it_with_78(tmp_path: Path) -> None:
         assert "config.yaml:9:" in said.err
 
 
+def test_without_a_source_that_can_run_it_ends_with_78(tmp_path: Path) -> None:
+    """It would do nothing for ever; the reason is named."""
+    with desk(tmp_path, "sources: {openaq: {type: openaq, locations: [1]}}") as made:
+        said = daemon(made).running.end()
+        assert said.code == 78
+        assert "no source can run: openaq: no API key" in said.err
+
+
 def test_it_waits_for_a_good_configuration_where_it_is_told_to(tmp_path: Path) -> None:
     """It says why it is not ready, and is as soon as the file is mended."""
     with desk(tmp_path, config(schedule="{every: soon}")) as made:

@@ -59,6 +59,7 @@ def load_a_month(rig: Rig, step: int) -> list[RunReport]:
     return reports
 
 
+@pytest.mark.slow
 def test_a_month_of_hourly_runs_equals_the_truth(tmp_path: Path) -> None:
     """After 720 runs every late row and every revised value is there, and a run with nothing new
     costs one request a location."""
