@@ -23,7 +23,7 @@ class Grant:
 class Journal(Protocol):
     """Small shared state that needs no lease: the request budget, and requests for work.
 
-    Callable from any thread; each call is one short transaction.
+    Callable from any thread; each call is one short transaction, `tidy` as many as it takes.
     """
 
     def take(self, key: str, lot: int, limits: Mapping[int, int], reserve: float, now: int) -> Grant:
