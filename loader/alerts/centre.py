@@ -146,8 +146,7 @@ class Centre:
                 1,
                 since,
                 (now - since) / 1e6,
-                f"last error: {one_line(error)}; nothing is loaded meanwhile, and nothing is lost: "
-                "the next runs read from where the last ones ended",
+                f"last error: {one_line(error)}",
             )
             self._at_spool(standing, [finding], now)
 

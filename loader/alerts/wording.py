@@ -17,6 +17,11 @@ LISTED = 10
 LINE = 300
 """Characters of a line that comes from outside."""
 
+STANDSTILL = (
+    "nothing is loaded meanwhile, and nothing is lost: the next runs read on from where the last ended"
+)
+"""What a store that is away means."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WHAT = {
@@ -134,11 +139,11 @@ def notice(message: Message, now: int, background: Mapping[str, Background]) -> 
     lines = _lines(message, now, background, sources)
     facts = [
         ("rule", first.rule),
-        ("severity", str(severity)),
+        ("severity", "" if message.kind is NoticeKind.RECOVERY else str(severity)),
         ("sources", listing(sources)),
         ("about", listing(subjects)),
         ("since", moment(since)),
-        ("value", "" if len(members) > 1 or first.value is None else f"{first.value:.6g}"),
+        ("value", "" if len(members) > 1 or message.kind is NoticeKind.RECOVERY else figure(first)),
         ("in common", first.cause),
     ]
     return Notice(
@@ -182,6 +187,24 @@ def command(rule: str, sources: Sequence[str]) -> str:
     return text.partition(" --source")[0] if rule != "limit" else "loader alerts list"
 
 
+def figure(alert: Alert) -> str:
+    """The figure that the rule looked at, for people; empty where there is none."""
+    value = alert.value
+    if value is None:
+        return ""
+    match alert.rule:
+        case "freshness" | "store":
+            return lasting(round(value) * SECOND)
+        case "error_rate" | "quarantined" | "disk_free":
+            return f"{value:.1%}"
+        case "memory":
+            return f"{value / (1 << 20):,.0f} MB"
+        case "slow_request":
+            return f"{value:.1f} s"
+        case _:
+            return f"{value:.6g}"
+
+
 def _title(message: Message, sources: Sequence[str], subjects: Sequence[str]) -> str:
     rule, cause = message.members[0].rule, message.members[0].cause
     what = _WHAT.get(rule, rule)
@@ -217,7 +240,10 @@ def _lines(
         for name in sources[:LISTED]:
             since = min(a.since for a in members if a.source == name)
             caught = background.get(name, Background()).since(since)
-            lines.append(f"{name}: {caught:,} new readings were stored since then")
+            stored = "1 new reading was" if caught == 1 else f"{caught:,} new readings were"
+            lines.append(f"{name}: {stored} stored since then")
+    if members[0].rule == "store" and not over:
+        lines.append(STANDSTILL)
     if message.still:
         lines.append(f"still not well: {listing(map(named, message.still))}")
     for name in sources[:LISTED]:

@@ -264,6 +264,7 @@ def test_a_store_away_is_told_past_it_once_over_a_restart(tmp_path: Path) -> Non
             assert "nothing is lost" in said
 
 
+@pytest.mark.slow
 def test_values_beyond_a_limit_are_told_rise_and_end(tmp_path: Path) -> None:
     """Over 55 a warning, over 250 critical, back below a recovery, and the events are on record."""
     world = city()
@@ -324,6 +325,7 @@ def test_a_station_that_stops_sending_is_named_alone(tmp_path: Path) -> None:
         it.check_commands()
 
 
+@pytest.mark.slow
 def test_a_fresh_install_that_loads_its_history_is_not_silent(tmp_path: Path) -> None:
     """Another source ends runs meanwhile, so the rules are looked at; nobody is told anything."""
     with scene(tmp_path, city(hours=24 * 20), initial="20d") as it:
