@@ -11,7 +11,7 @@ import pytest
 from tests import postgres
 from tests.acceptance.alerting import SIGNING, TOKENS, city, scene
 from tests.acceptance.trouble import until
-from tests.openaq_server import SECOND
+from tests.openaq_server import HOUR, SECOND
 from tests.receivers import Receiver, Reply
 
 
@@ -339,6 +339,30 @@ def test_a_fresh_install_that_loads_its_history_is_not_silent(tmp_path: Path) ->
         assert it.desk.rows("SELECT rule FROM alert") == []
         assert one.running.ask(signal.SIGTERM) < 30
         assert it.told() == []
+
+
+@pytest.mark.slow
+def test_silence_while_no_loader_ran_is_not_the_stations(tmp_path: Path) -> None:
+    """Seven hours off: before its first run ends, and after it, no station is called silent; the
+    runs that did not take place are told, once."""
+    with scene(tmp_path) as it:
+        one = it.daemon()
+        one.running.until("run ok")
+        assert one.running.ask(signal.SIGTERM) < 30
+        off = 7 * HOUR
+        it.desk.execute(f"UPDATE run SET started = started - {off}, finished = finished - {off}")
+        it.desk.execute(f"UPDATE series SET last_time = last_time - {off}")
+        now = time.time_ns() // 1000 // SECOND * SECOND
+        for number in (10, 20):
+            it.server.world.add(number, now, 11.0)
+        it.server.faults.add("latency", times=4, seconds=2)
+        two = it.daemon("two")
+        two.running.until("run ok", times=3)
+        assert two.running.ask(signal.SIGTERM) < 30
+        assert it.desk.rows("SELECT rule FROM alert WHERE rule = 'freshness'") == []
+        assert {rule for _, rule in it.told()} == {"missed"}
+        assert it.told().count(("alert", "missed")) == 1
+        it.check_commands()
 
 
 @pytest.mark.slow

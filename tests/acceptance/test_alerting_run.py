@@ -102,6 +102,7 @@ def test_sources_without_a_network_are_one_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_store_away_is_told_by_runs_once(tmp_path: Path) -> None:
     """PostgreSQL is stopped over three runs: one message, one recovery by the run that finds it."""
     if reason := postgres.missing():
