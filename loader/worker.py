@@ -188,7 +188,7 @@ class Worker:
             log.error("lease.lost", reason=str(error))
             return
         if self.trouble is None or not isinstance(error, StoreUnavailable):
-            log.error("store.trouble", reason=str(error))
+            log.error("trouble", reason=str(error))
         self.trouble = str(error)
         if isinstance(error, StoreError) and not self._answered:
             self.refused = str(error)
@@ -276,7 +276,7 @@ class Worker:
             pipeline = job.pipeline(store, self._stop, signs)
             try:
                 report = pipeline.run(Order(trigger=trigger), lease)
-            except (LeaseLost, StoreUnavailable):
+            except (LeaseLost, StoreUnavailable, StoreError):
                 raise
             except LoaderError as error:
                 log.error("run failed", error=str(error))
