@@ -188,7 +188,7 @@ class Worker:
             log.error("lease.lost", reason=str(error))
             return
         if self.trouble is None or not isinstance(error, StoreUnavailable):
-            log.error("trouble", reason=str(error))
+            log.error("store.trouble", reason=str(error))
         self.trouble = str(error)
         if isinstance(error, StoreError) and not self._answered:
             self.refused = str(error)
