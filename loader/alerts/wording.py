@@ -156,7 +156,8 @@ def notice(message: Message, now: int, background: Mapping[str, Background]) -> 
         title=one_line(_title(message, sources, subjects)),
         lines=tuple(one_line(line) for line in lines if line),
         facts=tuple((name, one_line(value)) for name, value in facts if value),
-        command=one_line(command(first.rule, sources)),
+        # Which station fails stands in no list of runs.
+        command=one_line(command("freshness" if _of_stations(message) else first.rule, sources)),
         at=now,
         since=since,
     )
@@ -205,9 +206,16 @@ def figure(alert: Alert) -> str:
             return f"{value:.6g}"
 
 
+def _of_stations(message: Message) -> bool:
+    """Whether stations keep failing, of sources that otherwise go on."""
+    return all(a.rule == "failures" and a.subject for a in message.members)
+
+
 def _title(message: Message, sources: Sequence[str], subjects: Sequence[str]) -> str:
     rule, cause = message.members[0].rule, message.members[0].cause
     what = _WHAT.get(rule, rule)
+    if _of_stations(message):
+        what = "a station keeps failing" if len(subjects) == 1 else "stations keep failing"
     where = listing(sources, 3) or "loader"
     about = f" ({listing(subjects, 3)})" if subjects else ""
     common = f", all by {cause}" if cause and len(sources) > 1 else ""
@@ -236,8 +244,10 @@ def _lines(
         lines.append(f"{named(alert)} {span}{times}{said}")
     if len(members) > LISTED:
         lines.append(f"and {len(members) - LISTED} more")
+    # A value that alarms says nothing of how the loading goes.
+    loading = sources[:LISTED] if members[0].rule != "limit" else ()
     if over:
-        for name in sources[:LISTED]:
+        for name in loading:
             since = min(a.since for a in members if a.source == name)
             caught = background.get(name, Background()).since(since)
             stored = "1 new reading was" if caught == 1 else f"{caught:,} new readings were"
@@ -246,7 +256,7 @@ def _lines(
         lines.append(STANDSTILL)
     if message.still:
         lines.append(f"still not well: {listing(map(named, message.still))}")
-    for name in sources[:LISTED]:
+    for name in loading:
         lost = background.get(name, Background()).lost
         lines.append(f"{name}: {lost}" if lost and len(sources) > 1 else lost)
     return lines

@@ -327,18 +327,26 @@ def test_a_station_that_stops_sending_is_named_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_fresh_install_that_loads_its_history_is_not_silent(tmp_path: Path) -> None:
-    """Another source ends runs meanwhile, so the rules are looked at; nobody is told anything."""
-    with scene(tmp_path, city(hours=24 * 20), initial="20d") as it:
+    """What it has so far is months old; another source ends runs meanwhile, so the rules are looked
+    at; nobody is told anything."""
+    with scene(tmp_path, city(hours=24 * 400), initial="400d") as it:
         text = it.desk.config.read_text()
         other = "  demo: {type: simulator, initial: 2h, schedule: {every: 1s}}\nalerts:"
         it.desk.config.write_text(text.replace("alerts:", other))
-        it.server.faults.add("latency", route="measurements", seconds=3)
+        it.server.faults.add("latency", route="measurements", seconds=1.5)
         one = it.daemon()
-        one.running.until("run ok", times=4)
+        one.running.until("run ok", times=1)
+        stored = "SELECT count(*) FROM series WHERE source = 'city' AND last_time IS NOT NULL"
+        until(lambda: it.desk.rows(stored) != [(0,)], "a part of the history is stored")
+        before = it.desk.rows("SELECT count(*) FROM run WHERE source = 'demo'")[0][0]
+        one.running.until("run ok", times=before + 3)
         assert it.desk.rows("SELECT outcome FROM run WHERE source = 'city'") == [(None,)]
-        assert it.desk.rows("SELECT rule FROM alert") == []
         assert one.running.ask(signal.SIGTERM) < 30
-        assert it.told() == []
+        two = it.daemon("two")
+        two.running.until("run ok", times=3)
+        assert two.running.ask(signal.SIGTERM) < 30
+        assert it.desk.rows("SELECT outcome FROM run WHERE source = 'city' AND outcome = 'ok'") == []
+        assert "freshness" not in {rule for _, rule in it.told()}
 
 
 @pytest.mark.slow
@@ -379,7 +387,7 @@ def test_a_station_that_keeps_failing_is_the_subject(tmp_path: Path) -> None:
         it.mend()
         assert (told["rule"], told["sources"]) == ("failures", ["city"])
         assert told["subjects"] == ['2 Accra "Post" <b>']
-        assert 'Accra "Post" <b>' in told["title"]
+        assert told["title"] == 'city: a station keeps failing (2 Accra "Post" <b>)'
         it.check_commands()
         assert one.running.ask(signal.SIGTERM) < 30
 

@@ -247,6 +247,14 @@ def test_error_rate(runs: list[tuple[int, int]], bad: bool) -> None:
     assert ("error_rate" in seen(*made)) is bad
 
 
+def test_an_outage_is_told_by_one_rule() -> None:
+    """Requests of runs that failed as a whole are no second alert, and hide none from before."""
+    failed = [run(Outcome.FAILED, error="no", counts=Counts(requests=20, errors=20)) for _ in range(3)]
+    before = run(counts=Counts(requests=20, errors=3))
+    assert set(seen(*failed)) == {"failures"}
+    assert set(seen(*failed, before)) == {"failures", "error_rate"}
+
+
 @pytest.mark.parametrize(("rejected", "bad"), [(5, False), (6, True)])
 def test_quarantined(rejected: int, bad: bool) -> None:
     """More than 5 % of what was fetched; a run that fetched nothing is passed over."""

@@ -59,13 +59,13 @@ def test_a_message_is_complete() -> None:
         still=(alert(subject="y"),),
         src=Background("lost: nothing so far", ()),
     )
-    assert made.title == "src: runs keep failing (x)"
+    assert made.title == "src: a station keeps failing (x)"
     assert made.lines == (
         "x since 2027-01-15T06:00:00Z (2 h), 3 times in a row: last error: no",
         "still not well: y",
         "lost: nothing so far",
     )
-    assert made.command == "loader runs --source src"
+    assert made.command == "loader status --stations --source src"
     assert ("rule", "failures") in made.facts
     assert (made.sources, made.subjects, made.since) == (("src",), ("x",), NOW - 2 * HOUR)
 
