@@ -233,3 +233,11 @@ def test_damaged_bytes_never_surprise(seed: int) -> None:
     assert len(decoded.stamps) <= decoded.count
     for series in decoded.series:
         assert series.parameter.isprintable(), f"seed {seed}"
+
+
+@pytest.mark.parametrize("text", ["2026-11-20T07:00:0ZZ", "2026-11-20T07-00:00Z", "-026-11-20T07:00:00Z"])
+def test_a_time_that_only_numpy_would_read_is_refused(text: str) -> None:
+    """Also in the company of good ones."""
+    times, legible = parse_times(["2026-11-20T07:00:00Z", text])
+    assert legible.tolist() == [True, False]
+    assert times[0] == parse_time("2026-11-20T07:00:00Z")
