@@ -13,6 +13,7 @@ import click
 from loader.commands.output import Column, ago, clean, document, iso, iso_or_none, line, note, table
 from loader.commands.selection import check, chosen_sources, json_option
 from loader.errors import StoreUnavailable, UsageError
+from loader.journalcontracts import WITHDRAWN
 
 if TYPE_CHECKING:
     from loader.alerts.spool import Spool
@@ -235,6 +236,8 @@ def _whoever() -> str:
 def _state(d: Dispatch) -> str:
     if d.delivered_at is not None:
         return "delivered"
+    if d.error == WITHDRAWN:
+        return "withdrawn"
     return "given up" if d.next_try is None else "waiting"
 
 

@@ -179,6 +179,9 @@ def _follow(context: Context, store: Database, number: int, stop: Stop, *, takes
             if not stop.event.is_set():
                 continue
         else:
+            if request is None and said:
+                say(f"request {number}: has ended, and its source was forgotten since")
+                return Carried("", {}, (), 0)
             if request is None:
                 raise UsageError(f"there is no request {number}; `loader requests list` shows them")
             if (text := described(request)) != said:
