@@ -26,8 +26,9 @@ def command(ctx: click.Context, source: str, detach: bool, yes: bool) -> None:
     """Delete a source's readings and everything known about it.
 
     That is: readings with their revisions, series, places, the ledger (partitions, coverage,
-    holes), quarantine, runs, limit events, alerts and requests that are over. A source that is still configured and enabled is loaded afresh by
-    the next run; one that has left the configuration can be forgotten too.
+    holes), quarantine, runs, limit events, alerts, and requests that are over. A source that is
+    still configured and enabled is loaded afresh by the next run; one that has left the
+    configuration can be forgotten too.
     """
     from loader.commands.following import carry_out
     from loader.work import Forget
