@@ -176,7 +176,6 @@ def _sources_table(rows: list[dict[str, Any]]) -> None:
         *(Column(title, right=True) for title in ("age", "stations", "holes")),
         Column("last run"),
         *(Column(title, right=True) for title in ("new", "score")),
-        Column("next run"),
     ]
     table(columns, [_source_row(row) for row in rows])
     for row in rows:
@@ -185,6 +184,8 @@ def _sources_table(rows: list[dict[str, Any]]) -> None:
             line(clean(f"{row['source']}: silent: {', '.join(silent[:SHOWN])}{more}"))
         if row["last_run"] and row["last_run"]["error"]:
             line(clean(f"{row['source']}: last run: {row['last_run']['error']}"))
+        if row["next_runs"]:
+            line(f"{row['source']}: next runs: {', '.join(row['next_runs'])}")
 
 
 def _source_row(row: dict[str, Any]) -> list[str | None]:
@@ -198,7 +199,6 @@ def _source_row(row: dict[str, Any]) -> list[str | None]:
         f"{last['outcome'] or 'running'} {_age(last['age_s'])} ago" if last else None,
         number(last["new"]) if last else None,
         None if row["score"] is None else f"{row['score']:.1f}",
-        _minute(next(iter(row["next_runs"]), None)),
     ]
 
 
