@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loader.alerts.centre import Centre
 from loader.alerts.errands import Errands
 from loader.contracts import DIED, Clock, Database, Lease, Usage
 from loader.errors import LoaderError
 from loader.log import get_logger
-from loader.metrics import Metrics
 from loader.readings import DAY
 from loader.records import Outcome, RunReport
+
+if TYPE_CHECKING:
+    from loader.metrics import Metrics
 
 LOOK_S = 15.0
 """How often the rules are looked at, and the outbox."""
@@ -57,7 +59,7 @@ class Herald:
     """
 
     def __init__(
-        self, audience: Audience, metrics: Metrics, leading: Callable[[], list[str]], clock: Clock
+        self, audience: Audience, metrics: Metrics | None, leading: Callable[[], list[str]], clock: Clock
     ) -> None:
         self._audience = audience
         self._metrics = metrics
@@ -106,7 +108,8 @@ class Herald:
     def ended(self, report: RunReport, usage: Usage) -> None:
         """Count a run that has ended, however it did."""
         seconds = None if report.finished is None else (report.finished - report.started) / 1e6
-        self._metrics.ran(report, usage.codes, seconds)
+        if self._metrics is not None:
+            self._metrics.ran(report, usage.codes, seconds)
         self._poke.set()
         ping = self._audience.ping
         if ping is None:
@@ -117,7 +120,8 @@ class Herald:
             self._pings.add(ping.succeeded)
 
     def passed_over(self, report: RunReport) -> None:
-        self._metrics.ran(report, {}, None)
+        if self._metrics is not None:
+            self._metrics.ran(report, {}, None)
         self._poke.set()
 
     def store_changed(self) -> None:
@@ -194,6 +198,8 @@ class Herald:
     def _measure(self, store: Database, source: str) -> None:
         """The figures that are not events; they change with a run, and with who leads."""
         self._measured.add(source)
+        if self._metrics is None:
+            return
         runs = [r for r in store.runs(source, 100) if r.outcome is not None]
         self._metrics.state(
             source,

@@ -100,10 +100,14 @@ def heralded(context: Context, spool: Path, metrics_file: Path | None) -> Iterat
     from loader import wiring
     from loader.commands.execution import DELIVERY_S
     from loader.herald import Herald
-    from loader.metrics import Metrics
 
     config = context.config()
-    metrics = Metrics(list(config.sources))
+    metrics = None
+    if metrics_file is not None:
+        # Only then: its library takes as long to import as all of a small run.
+        from loader.metrics import Metrics
+
+        metrics = Metrics(list(config.sources))
     herald = Herald(wiring.build_audience(config, {}, spool), metrics, list, wiring.now)
     try:
         yield herald
@@ -112,7 +116,7 @@ def heralded(context: Context, spool: Path, metrics_file: Path | None) -> Iterat
         raise
     finally:
         herald.close()
-        if metrics_file is not None:
+        if metrics is not None and metrics_file is not None:
             try:
                 metrics.write(metrics_file)
             except OSError as error:
