@@ -25,14 +25,14 @@ class Context:
     @property
     def config_path(self) -> Path:
         """The file named on the command line, else `config.yaml` here, else the shipped one."""
-        if self._asked is not None:
-            return self._asked
-        here = Path("config.yaml")
-        if here.exists():
-            return here
-        from loader.config import shipped
+        if self._asked is None:
+            self._asked = Path("config.yaml")
+            if not self._asked.exists():
+                from loader.config import shipped
 
-        return shipped("config.yaml")
+                self._asked = shipped("config.yaml")
+        # Found once: a file that goes away later must not be taken for another.
+        return self._asked
 
     def config(self) -> Config:
         """The configuration, read once; logging is set up by it. Raises ConfigError."""

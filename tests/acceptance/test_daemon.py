@@ -97,6 +97,9 @@ def test_a_hangup_reads_the_configuration_again_and_refuses_a_bad_one(tmp_path: 
         one.running.process.send_signal(signal.SIGHUP)
         one.running.until("config.yaml:9:")
         assert one.ask("/readyz").status == 200
+        made.config.unlink()
+        one.running.process.send_signal(signal.SIGHUP)
+        one.running.until("there is no such file")
         more = "  other: {type: simulator, initial: 1d, schedule: {every: 1h}}"
         made.config.write_text(config(schedule="{every: 1s}", more=more))
         one.running.process.send_signal(signal.SIGHUP)
