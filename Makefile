@@ -28,7 +28,7 @@ test: $(VENV)/tested
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) $(ARGS)
 
 test-slow: $(VENV)/tested
-	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile $(ARGS)
 
 campaign: $(VENV)/tested
 	$(BIN)/python -m tests.acceptance.campaign $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -100,7 +100,9 @@ class Daemon:
             dog.start()
             try:
                 self._begin(plan)
-                log.info("daemon", version=__version__, sources=", ".join(plan.jobs) or "none")
+                log.info(
+                    "daemon", version=__version__, sources=", ".join(plan.jobs), listening=self._listen
+                )
                 return self._attend(asked)
             finally:
                 dog.stop()
@@ -112,7 +114,6 @@ class Daemon:
             yield
             return
         serving = Serving(self._listen, self._unwell, self._unready, self._metrics.render)
-        get_logger().info("listening", at=self._listen)
         try:
             yield
         finally:

@@ -353,7 +353,7 @@ def test_a_fresh_install_that_loads_its_history_is_not_silent(tmp_path: Path) ->
 def test_silence_while_no_loader_ran_is_not_the_stations(tmp_path: Path) -> None:
     """Seven hours off: before its first run ends, and after it, no station is called silent; the
     runs that did not take place are told, once."""
-    with scene(tmp_path) as it:
+    with scene(tmp_path, missed=True) as it:
         one = it.daemon()
         one.running.until("run ok")
         assert one.running.ask(signal.SIGTERM) < 30

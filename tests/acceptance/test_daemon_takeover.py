@@ -128,7 +128,6 @@ def test_the_server_goes_away_and_comes_back(tmp_path: Path) -> None:
             assert one.ask("/livez").status == 200
             server.start()
             one.until_ready()
-            one.running.until("store.back")
             one.running.until("run ok", times=3)
             assert one.running.ask(signal.SIGTERM) < 30
             Books(made, url).check_sums()
