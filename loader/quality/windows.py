@@ -89,8 +89,8 @@ class FlatLine:
         series = rows.series[ends]
         c = self.steps(threshold)[series]
         kept = (c > 0) & (ends - c >= start)
-        last, series = ends[kept], series[kept]
-        first = last - c[kept]
+        last: Int64 = ends[kept]
+        first, series = last - c[kept], series[kept]
         kept = rows.time[last] - rows.time[first] <= (threshold + self.gap)[series]
         if len(rows.absent):
             kept &= counts(~np.isnan(rows.number), first, last) >= 2
