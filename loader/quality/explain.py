@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from loader.quality.kernels import Climatology, GrossRange, RateOfChange, Spike, TimeGap
-from loader.quality.rows import Reach, Rows, Test
+from loader.quality.rows import Kernel, Reach, Rows
 from loader.quality.windows import AttenuatedSignal, FlatLine, PrecisionChange
 from loader.readings import DAY, HOUR, SECOND, Check, Flag
 
@@ -29,7 +29,7 @@ class Explanation:
     text: str
 
 
-def explain(rows: Rows, row: int, tests: Sequence[Test], unit: str = "") -> list[Explanation]:
+def explain(rows: Rows, row: int, tests: Sequence[Kernel], unit: str = "") -> list[Explanation]:
     """The objections (flags 3 and 4) to the reading at `row`, in the order of the tests.
 
     `rows` has to hold what is in reach of it; `unit` is put behind values.

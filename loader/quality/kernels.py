@@ -2,7 +2,7 @@
 of several tests.
 
 After the IOOS manuals for quality control of real-time data (QARTOD). All comparisons are strict:
-a value on a threshold passes. Thresholds are columns by series; see `loader.quality.rows.Test`.
+a value on a threshold passes. Thresholds are columns by series; see `loader.quality.rows.Kernel`.
 A series without any threshold is not evaluated (2); a row without a finite value is missing (9),
 save that the gross range and the climatology fail infinities and the time gap looks at times only.
 `loader.quality.windows` has the tests that look at a stretch of time.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loader.quality.rows import Reach, Rows, Test
+from loader.quality.rows import Kernel, Reach, Rows
 from loader.readings import DAY, HOUR, SECOND, Bool, Check, Flag, Float64, Int64, UInt8, UInt32
 
 Span4 = tuple[float, float, float, float]
@@ -268,7 +268,7 @@ def aggregate(*flags: UInt8) -> UInt8:
     return worst
 
 
-def evaluate(rows: Rows, tests: Sequence[Test]) -> tuple[UInt8, UInt32]:
+def evaluate(rows: Rows, tests: Sequence[Kernel]) -> tuple[UInt8, UInt32]:
     """The verdict of these tests and the bits of those that object (3 or 4), row by row.
 
     A row without a value is missing (9) whatever the tests say; their bits stay.
@@ -280,7 +280,7 @@ def evaluate(rows: Rows, tests: Sequence[Test]) -> tuple[UInt8, UInt32]:
     return flag, bits
 
 
-def _verdict(rows: Rows, tests: Sequence[Test], bits: UInt32) -> UInt8:
+def _verdict(rows: Rows, tests: Sequence[Kernel], bits: UInt32) -> UInt8:
     """The worst flags of these tests; sets the bits of those that object."""
     found = []
     for test in tests:

@@ -155,7 +155,7 @@ class Rows:
         return flag
 
 
-class Test(Protocol):
+class Kernel(Protocol):
     """One test with its thresholds, as columns by series: NaN, or 0 for a time, is not given.
 
     `flags` gives every row 1 good, 2 not evaluated, 3 suspect, 4 fail or 9 missing; it depends
@@ -170,7 +170,7 @@ class Test(Protocol):
     def reach(self, series: int) -> Reach: ...
 
 
-def reach(tests: Iterable[Test], series: int) -> Reach:
+def reach(tests: Iterable[Kernel], series: int) -> Reach:
     """How far all of these tests together look, in one series."""
     total = Reach()
     for test in tests:

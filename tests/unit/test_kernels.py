@@ -31,7 +31,7 @@ def one(*thresholds: float) -> list[np.ndarray]:
 
 
 @kinds
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_every_flag_is_the_references(name: str, data: st.DataObject) -> None:
     """Whatever the readings and thresholds of several series, each flag is as defined."""
@@ -44,7 +44,7 @@ def test_every_flag_is_the_references(name: str, data: st.DataObject) -> None:
 
 
 @kinds
-@settings(max_examples=100)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_nothing_outside_its_reach_changes_a_flag(name: str, data: st.DataObject) -> None:
     """A flag stays when readings out of its reach change or go, and needs only those within."""
