@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -10,11 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.quality.explain import within
-from loader.quality.kernels import GrossRange, RateOfChange, Spike, aggregate, climatology, evaluate
+from loader.quality.kernels import (
+    Climatology,
+    GrossRange,
+    RateOfChange,
+    Spike,
+    aggregate,
+    climatology,
+    evaluate,
+)
 from loader.quality.rows import Reach, Rows, ordered, reach, spread_back
 from loader.quality.windows import FlatLine, PrecisionChange, decimals
-from loader.readings import Check
-from tests.unit.qartod import BEGIN, INF, KINDS, NAN, expected, places, rows_of, series_of, worlds
+from loader.readings import HOUR, Check
+from tests.unit.qartod import BEGIN, EPOCH, INF, KINDS, NAN, expected, places, rows_of, series_of, worlds
 
 SERIES = 4
 kinds = pytest.mark.parametrize("name", KINDS)
@@ -210,6 +219,37 @@ def test_a_changed_precision_is_found_once(first: int, second: int) -> None:
     odd = noise.round(1)
     odd[::50] = np.pi
     assert set(test.flags(of_one(*odd)).tolist()) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "flag"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [1.5, 2.0, 2.5, 3.0], 3),  # half have one more
+        ([1.0, 2.0, 3.0, 4.0], [1.5, 2.0, 4.0, 3.0], 1),
+        ([1.0, 2.0, 3.0, 4.5], [1.5, 2.5, 3.5, 4.5], 1),  # one had it before
+        ([1.5, 2.5, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], 3),  # half had one more
+        ([1.5, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], 1),
+        ([1.5, 2.5, 3.5, 4.5], [0.0, 0.0, 0.0, 0.0], 2),  # zeros tell nothing
+        ([1.5, 2.5, 3.5, 4.5], [0.0, 0.0, 3.0, 4.0], 3),
+        ([1.5, NAN, NAN, NAN], [1.0, 2.0, 3.0, 4.0], 2),
+    ],
+)
+def test_half_of_a_period_must_have_the_other_precision(
+    earlier: list[float], later: list[float], flag: int
+) -> None:
+    """More decimals in half of the later values, or once in half of the earlier and no more."""
+    test = PrecisionChange(*one(4_000_000, 2))
+    assert test.flags(of_one(*earlier, *later))[-1] == flag
+
+
+@given(st.integers(-(10**15), 5 * 10**15), st.sampled_from([-3_600_000_000, 0, 19_800_000_000]))
+def test_months_and_hours_are_those_of_the_calendar(time: int, shift: int) -> None:
+    """Also before 1970, to the microsecond, and shifted into a zone."""
+    for at in (time, time // HOUR * HOUR, time // HOUR * HOUR - 1):
+        test = Climatology(climatology({}), *one(0, shift))
+        month, hour = test.cells(rows_of([0], [at], [1.0]))
+        there = EPOCH + timedelta(microseconds=at + shift)
+        assert (month.tolist(), hour.tolist()) == ([there.month - 1], [there.hour])
 
 
 def test_reaches_add_up() -> None:
