@@ -7,8 +7,10 @@ what holds of all tests.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from loader.quality.rows import Reach, Rows
 from loader.quality.stretches import counts, deviations, extremes, first_within
@@ -86,20 +88,17 @@ class FlatLine:
 
     def _flat(self, rows: Rows, ends: Int64, start: Int64, threshold: Int64, tolerance: Float64) -> Int64:
         """Those of `ends` that end a flat line of this threshold; `start` is how far each may go back."""
-        series = rows.series[ends]
-        c = self.steps(threshold)[series]
-        kept = (c > 0) & (ends - c >= start)
-        last: Int64 = ends[kept]
-        first, series = last - c[kept], series[kept]
-        kept = rows.time[last] - rows.time[first] <= (threshold + self.gap)[series]
+        c = _at(rows, ends, self.steps(threshold))
+        first = ends - c
+        kept = (c > 0) & (first >= start)
+        first, last = first[kept], ends[kept]
+        kept = rows.time[last] - rows.time[first] <= _at(rows, last, threshold + self.gap)
         if len(rows.absent):
             kept &= counts(~np.isnan(rows.number), first, last) >= 2
-        first, last, series = first[kept], last[kept], series[kept]
-        if len(last) == 0:
-            return last
+        first, last = first[kept], last[kept]
         low, high = extremes(rows.number, first, last)
         with np.errstate(over="ignore"):
-            flat: Int64 = last[high - low < tolerance[series]]
+            flat: Int64 = last[high - low < _at(rows, last, tolerance)]
         return flat
 
 
@@ -252,7 +251,13 @@ def _calm_ends(rows: Rows, broken: Bool, tolerance: Float64, steps: int) -> Int6
     return ends[~np.isnan(rows.number[ends])] if len(rows.absent) else ends
 
 
-def _later(rows: Rows, column: Int64 | Float64) -> Int64 | Float64:
+def _at(rows: Rows, at: Int64, column: npt.NDArray[Any]) -> Any:
+    """`Rows.each` for these rows."""
+    each = rows.each(column)
+    return each if np.ndim(each) == 0 else each[at]
+
+
+def _later(rows: Rows, column: npt.NDArray[Any]) -> Any:
     """`Rows.each` for all rows but the first."""
-    each: Int64 | Float64 = rows.each(column)
+    each = rows.each(column)
     return each if np.ndim(each) == 0 else each[1:]

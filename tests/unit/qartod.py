@@ -45,7 +45,7 @@ def worlds(draw: st.DrawFn, series: int = 4, longest: int = 16) -> Rows:
         # Two bytes a reading: many draws of their own would take most of the time.
         dice = np.frombuffer(draw(st.binary(max_size=2 * longest)), np.uint8)
         dice = dice[: len(dice) // 2 * 2].reshape(-1, 2)
-        steps, of_these = (STEPS[1:7], [*GRID[2:5] * 2, NAN]) if calm else (STEPS, VALUES)
+        steps, of_these = (STEPS[1:7], [*GRID[1:5] * 2, NAN]) if calm else (STEPS, VALUES)
         ids += [i] * len(dice)
         times += (BEGIN + np.cumsum(np.array(steps)[dice[:, 0] % len(steps)])).tolist()
         values += np.array(of_these)[dice[:, 1] % len(of_these)].tolist()
@@ -254,7 +254,7 @@ KINDS: dict[str, Kind] = {
         lambda n: st.builds(
             FlatLine,
             *(column(TIMES, n),) * 2,
-            column([0.0, 0.25, 1.0], n),
+            column([0.0, 0.25, 0.5, 1.0], n),
             column([0, 100_000, 1_000_000, 1_000_000, 1_500_000], n),
             column([0, 1_000_000, 1_500_000, 2_000_000, 5_000_000], n),
         ),

@@ -75,23 +75,26 @@ def test_nothing_outside_its_reach_changes_a_flag(name: str, data: st.DataObject
 @kinds
 @settings(max_examples=60)
 @given(data=st.data())
-def test_a_change_touches_only_flags_in_reach_and_widened_reach_computes_them(
-    name: str, data: st.DataObject
-) -> None:
-    """After one value changed, recomputing from the widened reach around it gives all new flags."""
-    rows = data.draw(worlds(2).filter(len))
+def test_what_a_change_touches_is_computed_from_the_widened_reach(name: str, data: st.DataObject) -> None:
+    """All flags that a changed or added reading alters come out right from the readings around it."""
+    after = data.draw(worlds(2).filter(len))
     test = data.draw(KINDS[name].draw(2))
-    changed = data.draw(st.integers(0, len(rows) - 1))
-    value = rows.value.copy()
-    value[changed] = data.draw(st.sampled_from([0.5, 7.0, NAN]))
-    after = Rows.of(rows.series, rows.time, value)
-    was, now = test.flags(rows), test.flags(after)
-    look = test.reach(int(rows.series[changed]))
-    context, at = within(after, changed, look.widened())
+    touched = data.draw(st.integers(0, len(after) - 1))
+    others = np.arange(len(after)) != touched
+    if data.draw(st.booleans()):
+        before = Rows.of(after.series[others], after.time[others], after.value[others])
+    else:
+        value = after.value.copy()
+        value[touched] = data.draw(st.sampled_from([0.5, 7.0, NAN]))
+        before = Rows.of(after.series, after.time, value)
+    was = test.flags(before)
+    now = test.flags(after)
+    altered = np.flatnonzero(others)[now[others] != (was if len(was) < len(now) else was[others])]
+    context, at = within(after, touched, test.reach(int(after.series[touched])).widened())
     again = test.flags(context)
-    shift = changed - at
-    for i in np.flatnonzero(was != now):
-        assert now[i] == again[i - shift]
+    for i in altered:
+        assert 0 <= i - touched + at < len(again)
+        assert now[i] == again[i - touched + at]
 
 
 @kinds
@@ -178,6 +181,19 @@ def test_no_flat_line_crosses_a_long_gap_nor_rests_on_one_value() -> None:
     assert flat.flags(rows_of([0] * 9, times, [5.0] * 9)).tolist() == [1, 1, 1, 3, 3, 1, 1, 1, 3]
     sparse = of_one(1.0, NAN, NAN, NAN, 7.0, NAN, NAN, NAN, 3.0, step=minute)
     assert flat.flags(sparse).tolist() == [1, 9, 9, 9, 1, 9, 9, 9, 1]
+
+
+def test_a_flat_line_reaches_back_just_so_far() -> None:
+    """Readings slower than the cadence count as far back as threshold + gap, and no farther."""
+    flat = FlatLine(*one(3_000_000, 0, 0.5, 1_000_000, 1_500_000))
+    slow = of_one(5.0, 5.0, 5.0, 5.0, 5.0, step=1_500_000)
+    assert flat.flags(slow).tolist() == [1, 1, 1, 3, 3]
+    assert flat.reach(0) == Reach(before=4_500_000)
+    assert slow.time[3] - slow.time[0] == flat.reach(0).before
+    slow.time[0] -= 1
+    assert flat.flags(slow).tolist() == [1, 1, 1, 1, 3]
+    edge = of_one(5.0, 5.25, 5.5, 5.25, 5.25, 5.25)
+    assert flat.flags(edge).tolist() == [1, 1, 1, 1, 3, 3]
 
 
 def test_zero_is_a_threshold_and_nan_is_none() -> None:
