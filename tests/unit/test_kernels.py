@@ -192,6 +192,8 @@ def test_a_flat_line_reaches_back_just_so_far() -> None:
     assert slow.time[3] - slow.time[0] == flat.reach(0).before
     slow.time[0] -= 1
     assert flat.flags(slow).tolist() == [1, 1, 1, 1, 3]
+    gaps = FlatLine(*one(3_000_000, 0, 0.5, 1_000_000, 2_500_000))
+    assert set(gaps.flags(of_one(*[5.0] * 9, step=2_000_000)).tolist()) == {1}
     edge = of_one(5.0, 5.25, 5.5, 5.25, 5.25, 5.25)
     assert flat.flags(edge).tolist() == [1, 1, 1, 1, 3, 3]
 
