@@ -36,8 +36,8 @@ Columns = tuple[Int32, Int64, Float64]
 def quality(report: Report, runs: int, readings: int = 1_000_000) -> None:
     """Measure both and add what was found."""
     many, few = columns(readings // SENSORS), columns(10)
-    # The best of several: what is measured takes milliseconds, and others use the machine too.
-    walls = [best(lambda: ours(many), 7) for _ in range(runs)]
+    # The best of several: what is measured is short, and others use the machine too.
+    walls = [best(lambda: ours(many), 3) for _ in range(runs)]
     report.line("four QARTOD tests, loader", readings, walls)
     report.target("readings judged a second", readings / statistics.median(walls) / 1e6, ">=", 15, " M")
     small = best(lambda: ours(few), 200)
@@ -45,7 +45,7 @@ def quality(report: Report, runs: int, readings: int = 1_000_000) -> None:
     if importlib.util.find_spec("ioos_qc") is None:
         report.fact("four QARTOD tests, ioos_qc", "not measured: pip install ioos_qc")
         return
-    theirs = [best(lambda: reference(many), 1) for _ in range(runs)]
+    theirs = [best(lambda: reference(many), 3) for _ in range(runs)]
     report.line("four QARTOD tests, ioos_qc", readings, theirs)
     times = [b / a for a, b in zip(walls, theirs, strict=True)]
     report.fact("QARTOD tests, times as fast as ioos_qc", f"{statistics.median(times):.0f}")
