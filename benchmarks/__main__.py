@@ -14,9 +14,11 @@ from pathlib import Path
 
 from benchmarks.api import World, serve
 from benchmarks.bench import Bench
+from benchmarks.figures import Report
 from benchmarks.machine import about
 from benchmarks.postgres import postgres
 from benchmarks.process import Failed
+from benchmarks.quality import quality
 
 
 def main() -> None:
@@ -30,8 +32,16 @@ def main() -> None:
         default=os.environ.get("DLT", "") not in ("", "0"),
         help="measure dlt too, in an environment of its own (or DLT=1)",
     )
+    parser.add_argument(
+        "--quality", action="store_true", help="only the QARTOD tests, which need no server"
+    )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as Markdown")
     args = parser.parse_args()
+    if args.quality:
+        report = Report([("load at the start", f"{os.getloadavg()[0]:.1f}")])
+        quality(report, args.runs)
+        print(report.markdown())
+        return
     world = World(rows=1000) if args.quick else World()
     began = time.monotonic()
     with (
@@ -44,6 +54,8 @@ def main() -> None:
         broken: Failed | None = None
         try:
             bench.everything(dlt=args.dlt)
+            bench.say("QARTOD tests")
+            quality(bench.report, bench.runs)
         except Failed as error:
             broken = error
     bench.report.about.append(

@@ -47,6 +47,20 @@ class Check(IntFlag):
     """The value lies outside the range configured for its parameter."""
     UNIT = 1 << 3
     """The unit is not the one the parameter is configured to come in."""
+    SPIKE = 1 << 4
+    """The value stands out from both of its neighbours."""
+    RATE = 1 << 5
+    """The value changed faster than it can."""
+    FLAT = 1 << 6
+    """The value has not moved for too long."""
+    GAP = 1 << 7
+    """Too much time passed since the reading before."""
+    ATTENUATED = 1 << 8
+    """The value moves less than it should."""
+    CLIMATOLOGY = 1 << 9
+    """The value is unusual for the month and the hour of the day."""
+    PRECISION = 1 << 10
+    """Values have come with more, or fewer, decimals for a while."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
