@@ -1,4 +1,4 @@
-"""Readings that do not fit what was usual before: detectors, what they found, and when to say so.
+"""Readings that do not fit what was usual before: detectors, and what they found.
 
 Every detector answers the same questions (`Detector`), so that they can be exchanged, compared on
 labelled series (`benchmarks/anomaly.py`) and stored side by side. No detector sees the future: a
@@ -353,38 +353,3 @@ def _placed(scores: Float64, expected: Float64, grid: Cells, n: int) -> tuple[Fl
 def _alone(scores: Float64, expected: Float64, values: Float64, where: Int64) -> list[tuple[Part, ...]]:
     """The explanations of a detector that looks at one sensor."""
     return [(Part(0, float(values[i]), float(expected[i]), float(scores[i])),) for i in where]
-
-
-@dataclass(frozen=True, slots=True)
-class AlertRule:
-    """When the anomalies of one series are worth a message.
-
-    rate         more than so many anomalies in one run, or
-    persistence  so many runs in a row with at least one, and
-    clear        so many runs in a row without any, until it is over
-    A run that judged no reading of the series changes nothing.
-    """
-
-    rate: int = 10
-    persistence: int = 4
-    clear: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class AlertState:
-    """Where a series stands with a rule after a run; the start is `AlertState()`."""
-
-    alerting: bool = False
-    with_some: int = 0
-    without: int = 0
-
-
-def step(rule: AlertRule, state: AlertState, judged: int, anomalies: int) -> AlertState:
-    """The state after a run that judged so many readings and found so many anomalies."""
-    if judged <= 0:
-        return state
-    with_some = state.with_some + 1 if anomalies else 0
-    without = 0 if anomalies else state.without + 1
-    if state.alerting:
-        return AlertState(without < rule.clear, with_some, without)
-    return AlertState(anomalies > rule.rate or with_some >= rule.persistence, with_some, without)

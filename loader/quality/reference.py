@@ -132,7 +132,7 @@ def samples(grid: Cells, offsets: Int64) -> Iterator[tuple[slice, Float64]]:
         yield part, rows
 
 
-def quantile(rows: Float64, count: Int64, share: float, first: Int64 | int = 0) -> Float64:
+def quantile(rows: Float64, count: Int64, share: float | Float64, first: Int64 | int = 0) -> Float64:
     """A quantile of each sorted row's `count` values from position `first` on, interpolated;
     NaN where there are none."""
     last = rows.shape[1] - 1
