@@ -7,34 +7,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """When the anomalies of one series are worth a message.
+    """When the anomalies of one series, found by one detector, are worth a message.
 
     rate         more than so many anomalies in one run, or
-    persistence  so many runs in a row with at least one, and
-    clear        so many runs in a row without any, until it is over
-    A run that judged no reading of the series changes nothing.
+    persistence  so many runs with at least one,
+    memory       among so many latest runs; without any in all of them, it is over
+    A run that judged no reading of the series changes nothing and is not counted.
     """
 
     rate: int = 10
     persistence: int = 4
-    clear: int = 3
+    memory: int = 24
+
+    def __post_init__(self) -> None:
+        if self.rate < 0 or not 1 <= self.persistence <= self.memory <= 62:
+            raise ValueError(
+                "alert rule: rate must not be negative; persistence from 1 to memory, memory at most 62"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """Where a series stands with a rule after a run; the start is `AlertState()`."""
+    """Where a series stands after a run; the start is `AlertState()`. `latest` has a bit for each of
+    the latest runs, 1 where it found an anomaly, the newest lowest: a number that can be stored."""
 
     alerting: bool = False
-    with_some: int = 0
-    without: int = 0
+    latest: int = 0
 
 
 def after_run(rule: AlertRule, state: AlertState, judged: int, anomalies: int) -> AlertState:
     """The state after a run that judged so many readings and found so many anomalies."""
     if judged <= 0:
         return state
-    with_some = state.with_some + 1 if anomalies else 0
-    without = 0 if anomalies else state.without + 1
+    latest = (state.latest << 1 | (anomalies > 0)) & ((1 << rule.memory) - 1)
     if state.alerting:
-        return AlertState(without < rule.clear, with_some, without)
-    return AlertState(anomalies > rule.rate or with_some >= rule.persistence, with_some, without)
+        return AlertState(latest != 0, latest)
+    return AlertState(anomalies > rule.rate or latest.bit_count() >= rule.persistence, latest)
