@@ -25,6 +25,9 @@ NORMAL_MAD = 0.6744897501960817
 NORMAL_TAIL = 1.959963984540054
 """Its 97.5 % point: what 2.5 % lie beyond."""
 
+LARGEST = 1e6
+"""What scores are cut at: further out is no further."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -144,6 +147,7 @@ class RobustZScore:
     ) -> list[tuple[Part, ...]]:
         return _alone(*self._judge(times, values, flags), values, where)
 
+    @np.errstate(all="ignore")  # values near the ends of float64 lead nowhere, not to an error
     def _judge(self, times: Int64, values: Float64, flags: UInt8 | None) -> tuple[Float64, Float64]:
         grid = cells(self.season, times, values, flags)
         usual = (self._usual(grid, self.season.same), self._usual(grid, self.season.latest))
@@ -213,6 +217,7 @@ class ZScore:
     ) -> list[tuple[Part, ...]]:
         return _alone(*self._judge(times, values, flags), values, where)
 
+    @np.errstate(all="ignore")  # values near the ends of float64 lead nowhere, not to an error
     def _judge(self, times: Int64, values: Float64, flags: UInt8 | None) -> tuple[Float64, Float64]:
         grid = cells(self.season, times, values, flags)
         sides, usual = [], []
@@ -264,6 +269,7 @@ class UnitScale:
     ) -> list[tuple[Part, ...]]:
         return _alone(*self._judge(times, values, flags), values, where)
 
+    @np.errstate(all="ignore")  # values near the ends of float64 lead nowhere, not to an error
     def _judge(self, times: Int64, values: Float64, flags: UInt8 | None) -> tuple[Float64, Float64]:
         grid = cells(self.season, times, values, flags)
         low, middle, high = (np.full(len(grid.ids), np.nan) for _ in range(3))
@@ -345,7 +351,7 @@ def _nearer(
 def _placed(scores: Float64, expected: Float64, grid: Cells, n: int) -> tuple[Float64, Float64]:
     """Scores and expected values of the usable readings, put where those readings stand."""
     out, usual = np.full(n, np.nan), np.full(n, np.nan)
-    out[grid.where] = scores
+    out[grid.where] = np.clip(scores, -LARGEST, LARGEST)
     usual[grid.where] = expected
     return out, usual
 
