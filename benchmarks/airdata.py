@@ -139,15 +139,19 @@ class Tally:
         self.alerts["drift", "day"] += begun
         self.judged["drift"] += made
 
+    def rates(self) -> tuple[float, float]:
+        """Alerts per station and month, with hourly and with daily runs."""
+        hourly, daily = (sum(n for (_, run), n in self.alerts.items() if run == r) for r in ("hour", "day"))
+        return hourly / self.months, daily / self.months
+
     def show(self, title: str) -> None:
         print(f"{title}: {self.months:.1f} station-months\n")
         print("| rule | judged | anomalies | alerts, hourly runs | daily runs |\n|---|---|---|---|---|")
         for rule, judged in self.judged.items():
             by = [self.alerts[rule, run] for run in ("hour", "day")]
             print(f"| {rule} | {judged} | {self.points[rule]} | {by[0]} | {by[1]} |")
-        sums = [sum(n for (_, run), n in self.alerts.items() if run == r) for r in ("hour", "day")]
-        rates = [f"{n / self.months:.2f}" for n in sums]
-        print(f"| per station and month | | | {rates[0]} | {rates[1]} |\n")
+        hourly, daily = self.rates()
+        print(f"| per station and month | | | {hourly:.2f} | {daily:.2f} |\n")
 
 
 def spoilt(values: Float64, at: int, factor: float, shift: float, frozen: bool) -> Float64:
@@ -206,12 +210,11 @@ def injected_into_stations(fitted: list[tuple[forest.Forest, Int64, Float64]]) -
     print()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.airdata", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    folder = parser.parse_args().folder / "openaq"
-    stations, tally = toronto(folder / "explorer_toronto_2025"), Tally()
-    fitted = []
+def toronto_alerts(
+    stations: dict[str, dict[str, One]],
+) -> tuple[Tally, list[tuple[forest.Forest, Int64, Float64]]]:
+    """All alerts of all stations; and the forests, each with the moments behind its healthy stretch."""
+    tally, fitted = Tally(), []
     for series in stations.values():
         tally.months += months(series.values())
         for one in series.values():
@@ -222,38 +225,67 @@ def main() -> None:
             detector = forest.fit(times[early], table[early])
             fitted.append((detector, times[~early], table[~early]))
             tally.add(detector, times[~early], detector.score(times[~early], table[~early]))
-    tally.show("Toronto")
-    injected_into_stations(fitted)
-    injected_drift(stations)
+    return tally, fitted
 
-    files, tally = france(folder / "france_raw_vs_injected"), Tally()
-    found: Counter[tuple[str, str]] = Counter()
-    of: Counter[str] = Counter()
-    judged: Counter[tuple[str, str]] = Counter()
-    spoiled = Tally()
+
+class France:
+    """Alerts of the raw and of the injected files; readings by kind of error, judged and found, by
+    detector and by `either`."""
+
+    def __init__(self) -> None:
+        self.clean, self.spoilt = Tally(), Tally()
+        self.of: Counter[str] = Counter()
+        self.judged: Counter[tuple[str, str]] = Counter()
+        self.found: Counter[tuple[str, str]] = Counter()
+
+    def recall(self, kind: str) -> float:
+        return self.found["either", kind] / self.judged["either", kind]
+
+    def show(self) -> None:
+        self.clean.show("France, raw")
+        self.spoilt.show("France, injected")
+        print(
+            "| injected | readings | detector | judged | found | of all | of the judged |\n"
+            + "|---" * 7
+            + "|"
+        )
+        for (name, kind), n in sorted(self.found.items(), key=lambda item: item[0][::-1]):
+            known = self.judged[name, kind]
+            share = f"{n / known:.2f}" if known else "-"
+            print(
+                f"| {kind} | {self.of[kind]} | {name} | {known} | {n} | {n / self.of[kind]:.2f} | {share} |"
+            )
+
+
+def france_alerts(files: dict[str, tuple[One, One, list[str]]]) -> France:
+    result = France()
     for raw, injected, kinds in files.values():
-        tally.months += months([raw])
-        spoiled.months += months([injected])
-        tally.one(raw)
-        spoiled.one(injected)
-        of.update(kinds)
+        result.clean.months += months([raw])
+        result.spoilt.months += months([injected])
+        result.clean.one(raw)
+        result.spoilt.one(injected)
+        result.of.update(kinds)
         scores = {d.name: d.score(*injected) for d in CORE}
         hits = {d.name: anomalous(d, scores[d.name]) for d in CORE}
         hits["either"] = np.any(list(hits.values()), axis=0)
         scores["either"] = np.fmax(*(np.abs(s) for s in scores.values()))
         for i, kind in enumerate(kinds):
             for name, hit in hits.items():
-                found[name, kind] += bool(hit[i])
-                judged[name, kind] += bool(np.isfinite(scores[name][i]))
-    tally.show("France, raw")
-    spoiled.show("France, injected")
-    print(
-        "| injected | readings | detector | judged | found | of all | of the judged |\n" + "|---" * 7 + "|"
-    )
-    for (name, kind), n in sorted(found.items(), key=lambda item: item[0][::-1]):
-        known = judged[name, kind]
-        share = f"{n / known:.2f}" if known else "-"
-        print(f"| {kind} | {of[kind]} | {name} | {known} | {n} | {n / of[kind]:.2f} | {share} |")
+                result.found[name, kind] += bool(hit[i])
+                result.judged[name, kind] += bool(np.isfinite(scores[name][i]))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.airdata", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    folder = parser.parse_args().folder / "openaq"
+    stations = toronto(folder / "explorer_toronto_2025")
+    tally, fitted = toronto_alerts(stations)
+    tally.show("Toronto")
+    injected_into_stations(fitted)
+    injected_drift(stations)
+    france_alerts(france(folder / "france_raw_vs_injected")).show()
 
 
 if __name__ == "__main__":

@@ -48,9 +48,10 @@ class DriftRule:
     reference    how much of the series' first time is the reference of `Against.FIRST`
     thin         one reading (the last) of each so long a stretch is used: neighbours tell little
     minimum      readings, after thinning, that both sides must have; fewer are not compared
-    ks, psi      both must be reached, and
-    shift        either the median has moved by as much, up or down, or
-    scale        the spread has grown or shrunk by this factor
+    psi          must be reached, and either
+    ks, shift    this distance, by a median that has moved by as much, up or down, or
+    scale        a spread that has grown or shrunk by this factor, and half that distance, because
+                 no change of spread alone comes to more than 1/2
     persistence  comparisons in a row that must find it, before it alarms; and that must not
                  find it, before it is over. Make one comparison a day.
     """
@@ -62,7 +63,7 @@ class DriftRule:
     ks: float = 0.4
     psi: float = 0.5
     shift: float = 1.5
-    scale: float = 3.0
+    scale: float = 4.0
     persistence: int = 3
 
 
@@ -118,12 +119,14 @@ def compare(rule: DriftRule, window: Window, reference: Float64, current: Float6
     middle, spread = _middle(reference)
     now, wide = _middle(current)
     # A series that hardly moved has no scale of its own: a fiftieth of its level must do.
-    unit = max(spread, 0.02 * abs(middle))
+    least = 0.02 * abs(middle)
+    unit = max(spread, least)
     ks, psi = ks_distance(reference, current), stability_index(reference, current)
     shift = _ratio(now - middle, unit)
-    scale = 1.0 if wide <= unit and spread < unit else _ratio(wide, unit)
-    moved = abs(shift) >= rule.shift or scale >= rule.scale or scale * rule.scale <= 1
-    drifting = bool(ks >= rule.ks and psi >= rule.psi and moved)
+    scale = 1.0 if max(spread, wide) <= least else _ratio(wide, unit)
+    moved = ks >= rule.ks and abs(shift) >= rule.shift
+    widened = 2 * ks >= rule.ks and not 1 < scale * rule.scale < rule.scale**2
+    drifting = psi >= rule.psi and (moved or widened)
     return Drift(window, len(reference), len(current), ks, psi, shift, scale, drifting)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -177,7 +178,7 @@ def fit(
     *,
     trees: int = 100,
     sample: int = 256,
-    margin: float = 0.07,
+    margin: float = 0.05,
     minimum: int = 168,
     seed: int = 0,
 ) -> Forest:
@@ -256,24 +257,30 @@ def load(stored: bytes) -> Forest:
     """A forest from `dump`. ValueError: these bytes are no such forest, or too large a one."""
     try:
         with zipfile.ZipFile(io.BytesIO(stored)) as packed:
-            if sum(part.file_size for part in packed.infolist()) > LARGEST:
-                raise ValueError(f"stored forest: larger than {LARGEST} bytes")
-        with np.load(io.BytesIO(stored), allow_pickle=False) as file:
-            form, fitted_from, fitted_to, sample = (int(x) for x in file["whole"])
-            if form != FORMAT:
-                raise ValueError(f"stored forest: format {form}, this version reads {FORMAT}; fit it again")
-            arrays = {name: file[name] for name in _ARRAYS}
-            forest = Forest(
-                fitted_from, fitted_to, **arrays, sample=sample, threshold=float(file["threshold"][0])
-            )
-    except (zipfile.BadZipFile, KeyError, OSError, EOFError, TypeError, IndexError) as error:
+            size = sum(part.file_size for part in packed.infolist())
+        if size <= LARGEST:
+            with np.load(io.BytesIO(stored), allow_pickle=False) as file:
+                whole, threshold = (int(x) for x in file["whole"]), float(file["threshold"][0])
+                arrays = {name: file[name] for name in _ARRAYS}
+            form, fitted_from, fitted_to, sample = whole
+    except _UNREADABLE as error:
         raise ValueError("stored forest: these bytes are not a forest; fit it again") from error
+    if size > LARGEST:
+        raise ValueError(f"stored forest: larger than {LARGEST} bytes; fit it again")
+    if form != FORMAT:
+        raise ValueError(f"stored forest: format {form}, this version reads {FORMAT}; fit it again")
+    forest = Forest(fitted_from, fitted_to, **arrays, sample=sample, threshold=threshold)
     _check(forest)
     return forest
 
 
 _ARRAYS = ("middle", "spread", "relation", "usual", "feature", "split", "left", "right", "depth", "roots")
 _FIELDS = ("fitted_from", "fitted_to", *_ARRAYS, "sample", "threshold")
+
+
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, IndexError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def _check(forest: Forest) -> None:
