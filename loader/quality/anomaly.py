@@ -128,7 +128,7 @@ class RobustZScore:
     """
 
     season: Season = field(default_factory=Season)
-    threshold: float = 6.0
+    threshold: float = 4.0
     trim: float = 8.0
     least: float = 0.02
     name: str = field(default="robust_zscore", init=False)

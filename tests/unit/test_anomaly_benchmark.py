@@ -80,7 +80,6 @@ def test_times_may_be_seconds_and_rows_in_any_order(tmp_path: Path) -> None:
     assert series.label.tolist() == [False, True]
 
 
-@pytest.mark.slow
 def test_real_air_raises_less_than_one_alert_a_station_and_month() -> None:
     """With the defaults, on real stations, in hourly and in daily runs; and injected errors are found."""
     if not DATA.exists():
