@@ -52,7 +52,7 @@ class GrossRange:
             return np.empty(0, np.uint8)
         fail, suspect = self.spans
         flag = rows.judged(_outside(rows, *suspect), _outside(rows, *fail))
-        given = ~np.isnan((*fail, *suspect)).all(0)
+        given = np.asarray(~np.isnan((*fail, *suspect)).all(0), bool)
         return _fail_infinite(rows, rows.finish(flag, given))
 
     @property
@@ -236,7 +236,8 @@ class Climatology:
         x = rows.number
         far = (x < fail[0][cell]) | (x > fail[1][cell])
         flag = rows.judged((x < suspect[0][cell]) | (x > suspect[1][cell]), far)
-        flag[np.isnan(flat).all(1)[cell]] = Flag.NOT_EVALUATED
+        ungiven = np.asarray(np.isnan(flat).all(1), bool)
+        flag[ungiven[cell]] = Flag.NOT_EVALUATED
         return _fail_infinite(rows, rows.finish(flag, self.table >= 0))
 
 
