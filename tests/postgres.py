@@ -24,6 +24,8 @@ from itertools import count
 from pathlib import Path
 
 import psycopg2
+import pytest
+from _pytest.mark import ParameterSet
 
 PASSWORD = "correct horse"
 """Has a space, so that URLs must encode it."""
@@ -195,3 +197,9 @@ def majors() -> list[int]:
     """The oldest and the newest version at hand; [0] where there is none, for a test to skip."""
     at_hand = list(binaries()) or [0]
     return sorted({at_hand[0], at_hand[-1]})
+
+
+def versions() -> list[ParameterSet]:
+    """The same for tests to run on: the newest always, the others in the slow tests."""
+    *others, newest = majors()
+    return [pytest.param(newest), *(pytest.param(one, marks=pytest.mark.slow) for one in others)]

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
 
 
-@pytest.fixture(params=postgres.majors())
+@pytest.fixture(params=postgres.versions())
 def server(request: pytest.FixtureRequest) -> postgres.Server:
     return postgres.server(request.param)
 
@@ -142,7 +142,7 @@ def test_a_sleeper_that_nobody_relieves_goes_on(url: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("major", postgres.majors())
+@pytest.mark.parametrize("major", postgres.versions())
 @pytest.mark.parametrize("how", ["fast", "immediate"])
 def test_a_server_restarted_in_the_middle_of_a_run(major: int, how: str) -> None:
     """Away between batches or inside a transaction: the store says so, and the same batch goes in

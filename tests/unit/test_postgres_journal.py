@@ -21,7 +21,7 @@ HOLD = 60 * SECOND
 pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
 
 
-@pytest.fixture(params=postgres.majors())
+@pytest.fixture(params=postgres.versions())
 def server(request: pytest.FixtureRequest) -> postgres.Server:
     return postgres.server(request.param)
 

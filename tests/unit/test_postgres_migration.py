@@ -39,7 +39,7 @@ VALUES (1, 0, '2024-01-31 00:30Z', '2024-01-31 00:30Z', 4, 3, 2),
 pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
 
 
-@pytest.fixture(params=postgres.majors())
+@pytest.fixture(params=postgres.versions())
 def server(request: pytest.FixtureRequest) -> postgres.Server:
     return postgres.server(request.param)
 

@@ -22,7 +22,7 @@ from tests import postgres
 pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
 
 
-@pytest.fixture(params=postgres.majors())
+@pytest.fixture(params=postgres.versions())
 def server(request: pytest.FixtureRequest) -> postgres.Server:
     return postgres.server(request.param)
 
