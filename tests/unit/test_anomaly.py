@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.quality.anomaly import (
-    CORE,
     Detector,
     RobustZScore,
     UnitScale,
@@ -22,7 +20,7 @@ from loader.quality.anomaly import (
 )
 from loader.quality.anomalyrule import AlertRule, AlertState, after_run
 from loader.quality.reference import Season
-from loader.readings import DAY, HOUR, Bool, Float64, Int64, UInt8
+from loader.readings import DAY, HOUR, Float64, Int64, UInt8
 
 SHORT = Season(cell=HOUR, period=6 * HOUR, periods=3, neighbours=1, recent=4 * HOUR, minimum=2)
 DETECTORS: list[Detector] = [RobustZScore(), ZScore(), UnitScale()]
@@ -315,16 +313,3 @@ def test_an_impossible_rule_is_refused() -> None:
     for wrong in ({"rate": -1}, {"persistence": 0}, {"persistence": 9, "memory": 8}, {"memory": 63}):
         with pytest.raises(ValueError, match="alert rule: "):
             replace(AlertRule(), **wrong)
-
-
-@pytest.mark.slow
-def test_a_million_readings_take_seconds() -> None:
-    """A million hourly readings are judged within half a minute, readings of every minute at once."""
-    values: Float64 = dust(1_000_000)
-    found: list[Bool] = []
-    for cadence, limit in ((HOUR, 30.0), (HOUR // 60, 3.0)):
-        begun = time.process_time()
-        times = np.arange(1, len(values) + 1, dtype=np.int64) * cadence
-        found += [anomalous(d, d.score(times, values)) for d in CORE]
-        assert time.process_time() - begun < limit
-    assert all(len(f) == 1_000_000 for f in found)
