@@ -23,9 +23,9 @@ from loader.herald import Audience, Herald
 from loader.log import get_logger
 from loader.metrics import Metrics
 from loader.readings import SECOND
-from loader.schedule import Timetable, coming
+from loader.schedule import Timetable
 from loader.serving import Serving
-from loader.watchdog import Watchdog
+from loader.watchdog import Signs, Watchdog
 from loader.worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Daemon:
         self._plan: Plan | None = None
         self._herald: Herald | None = None
         self._scheduler: BackgroundScheduler | None = None
+        self._dog = Watchdog({})
         self._amiss: str | None = "starting"
         self._ticked = self._scheduled = time.monotonic()
 
@@ -96,8 +97,6 @@ class Daemon:
             plan = self._first_plan(asked)
             if plan is None:
                 return 0
-            dog = Watchdog(self._signs())
-            dog.start()
             try:
                 self._begin(plan)
                 log.info(
@@ -105,7 +104,7 @@ class Daemon:
                 )
                 return self._attend(asked)
             finally:
-                dog.stop()
+                self._dog.stop()
                 self._heartbeat.unlink(missing_ok=True)
 
     @contextmanager
@@ -148,6 +147,7 @@ class Daemon:
         )
         self._herald = Herald(plan.audience, self._metrics, self._led, self._clock)
         self._follow(plan)
+        self._dog.start()
         self._scheduler.add_job(self._note_scheduler, "interval", seconds=2, id="sign of life")
         self._scheduler.start()
         self._herald.start()
@@ -157,6 +157,7 @@ class Daemon:
         """Bring workers and timetable in line with a plan."""
         assert self._herald is not None and self._scheduler is not None  # noqa: S101, PT018 - set in _begin
         self._plan = plan
+        self._dog.look_at(self._watched(plan))
         for name, reason in plan.skipped.items():
             get_logger(source=name).warning("skipped", reason=reason)
         self._metrics.watch(list(plan.jobs))
@@ -273,33 +274,20 @@ class Daemon:
             reasons.append(self._herald.trouble)
         return reasons
 
-    def _signs(self) -> Mapping[str, tuple[Callable[[], float | None], float]]:
-        """What the watchdog looks at."""
-
-        def run_limit() -> float:
-            return 0.0 if self._plan is None else self._plan.run_limit / SECOND
-
-        def scheduler_limit() -> float:
-            return 60.0 if self._plan is None else self._plan.scheduler_limit / SECOND
-
-        def over(silent: float | None, limit: float) -> float | None:
-            return None if silent is None else silent / limit if limit else None
-
-        def runs() -> float | None:
-            ages = [over(w.silent_s(), run_limit()) for w in list(self._workers.values())]
-            return max((a for a in ages if a is not None), default=None)
-
-        return {
-            "main loop": (lambda: over(time.monotonic() - self._ticked, scheduler_limit()), 1.0),
-            "scheduler": (self._scheduler_age(over, scheduler_limit), 1.0),
-            "run": (runs, 1.0),
+    def _watched(self, plan: Plan) -> Signs:
+        """What the watchdog looks at: how long ago the last sign of each was, and how long it may be."""
+        loop = plan.scheduler_limit / SECOND
+        signs: dict[str, tuple[Callable[[], float | None], float]] = {
+            "main loop": (lambda: time.monotonic() - self._ticked, loop),
+            "scheduler": (lambda: time.monotonic() - self._scheduled, loop),
         }
+        if plan.run_limit:
+            signs["run"] = (self._longest_silence, plan.run_limit / SECOND)
+        return signs
 
-    def _scheduler_age(self, over: Any, limit: Callable[[], float]) -> Callable[[], float | None]:
-        def age() -> float | None:
-            return over(time.monotonic() - self._scheduled, limit()) if self._scheduler else None
-
-        return age
+    def _longest_silence(self) -> float | None:
+        ages = [worker.silent_s() for worker in list(self._workers.values())]
+        return max((age for age in ages if age is not None), default=None)
 
 
 _STOPPING = {signal.SIGTERM, signal.SIGINT}
@@ -356,8 +344,3 @@ def _trigger(timetable: Timetable, jitter: int) -> Any:
             return _EPOCH + timedelta(microseconds=due + int(random() * jitter))  # noqa: S311
 
     return Due()
-
-
-def next_run(timetable: Timetable, now: int) -> int:
-    """When it is due next."""
-    return coming(timetable, now, 1)[0]

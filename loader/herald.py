@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from loader.alerts.centre import Centre
 from loader.alerts.errands import Errands
-from loader.contracts import DIED, Clock, Database, Lease, Usage
+from loader.alerts.rules import failed_in_a_row
+from loader.contracts import Clock, Database, Lease, Usage
 from loader.errors import LoaderError
 from loader.log import get_logger
 from loader.readings import DAY
@@ -206,21 +207,9 @@ class Herald:
             newest=max(
                 (s.last_time for s in store.series(source) if s.last_time is not None), default=None
             ),
-            failures=_in_a_row(runs),
+            failures=len(failed_in_a_row(runs)),
             quality=next((r.quality for r in runs if r.quality is not None), None),
             holes=sum(len(p.holes) for p in store.partitions(source)),
             next_run=self._audience.next_run(source),
             last_success=next((r.finished for r in runs if r.outcome is Outcome.OK), None),
         )
-
-
-def _in_a_row(runs: list[RunReport]) -> int:
-    """Failures since the newest run that did not fail; runs that did not take place, and those
-    that were asked to stop, say nothing."""
-    count = 0
-    for run in runs:
-        if run.outcome is Outcome.FAILED or (run.outcome is Outcome.INTERRUPTED and run.error == DIED):
-            count += 1
-        elif run.outcome in (Outcome.OK, Outcome.PARTIAL):
-            break
-    return count

@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loader.contracts import Clock, Database, Lease, Usage
+from loader.contracts import Clock, Database, Lease, Store, Usage
 from loader.errors import Interrupted, LeaseLost, LoaderError, StoreUnavailable
-from loader.journal import Request, RequestState
+from loader.journal import Cutoffs, Request, RequestState
 from loader.log import get_logger
 from loader.pipeline import Observer
 from loader.readings import Task, Window
@@ -30,6 +30,15 @@ LOOK_S = 0.1
 
 NOTE_S = 1.0
 """How often its progress is written, and a cancellation looked for."""
+
+
+def retain(store: Store, lease: Lease, cutoffs: Cutoffs) -> None:
+    """Delete what retention does not keep, after a run; say so where there was anything."""
+    if not cutoffs:
+        return
+    gone = {table: count for table, count in store.prune(lease, cutoffs).items() if count}
+    if gone:
+        get_logger(source=lease.source).info("pruned", **gone)
 
 
 def work_next(  # noqa: PLR0917 - all that a worker has

@@ -43,6 +43,10 @@ class Watchdog:
     def start(self) -> None:
         self._thread.start()
 
+    def look_at(self, signs: Signs) -> None:
+        """From now on at these."""
+        self._signs = signs
+
     def stop(self) -> None:
         """End the watch; called once."""
         self._stop.set()

@@ -16,7 +16,7 @@ from loader.log import get_logger
 from loader.pipeline import Observer, Order, Pipeline
 from loader.readings import SECOND, Task, Window
 from loader.records import Counts, Outcome, RunReport
-from loader.requested import work_next
+from loader.requested import retain, work_next
 from loader.schedule import Timetable, passed
 
 STANDBY_S = 3.0
@@ -33,9 +33,6 @@ LATE = 300 * SECOND
 
 ROWS = 50
 """Missed runs that get a row each; the last row tells how many more there were."""
-
-BESIDE = ("backfill", "replay")
-"""Triggers of runs that are not the scheduled ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +251,7 @@ class Worker:
 
     def _first(self, store: Database) -> str | None:
         """What to begin with. The last run on record says from when on runs may be missing."""
-        taken = (r for r in store.runs(self._job.name, 200) if r.trigger not in BESIDE)
-        last = next((r for r in taken if r.outcome not in (Outcome.MISSED, Outcome.SKIPPED)), None)
+        last = next((r for r in store.runs(self._job.name, 200) if r.took_place and r.of_schedule), None)
         now = self._clock()
         if last is None:
             self._handled = now
@@ -280,7 +276,8 @@ class Worker:
                 raise
             except LoaderError as error:
                 log.error("run failed", error=str(error))
-                report = next(iter(store.runs(job.name, 1)))
+                # Another process may have been turned away meanwhile, and have left its row.
+                report = next(r for r in store.runs(job.name, ROWS) if r.took_place)
             finally:
                 pipeline.source.close()
             signs.move()
@@ -288,10 +285,7 @@ class Worker:
             if report.finished is None:
                 self._ail(StoreUnavailable(report.error or "the end of the run could not be recorded"))
                 return False
-            if cutoffs := job.cutoffs(self._clock()):
-                gone = store.prune(lease, cutoffs)
-                if any(gone.values()):
-                    log.info("pruned", **gone)
+            retain(store, lease, job.cutoffs(self._clock()))
             self._aftermath.ran(report, pipeline.source.usage(), store, lease)
         self._well()
         return True
@@ -308,10 +302,9 @@ class Worker:
                 return used[-1]
 
             report = work_next(self._job.name, store, make, lease, self._pause, signs)
-            if isinstance(report, RunReport):
+            if report is not None:
                 _say(report)
-                usage = used[-1].source.usage() if used else Usage()
-                self._aftermath.ran(report, usage, store, lease)
+                self._aftermath.ran(report, used[-1].source.usage(), store, lease)
         return True
 
     def _missed(self, store: Database) -> None:

@@ -122,15 +122,22 @@ def counts_as_failed(run: RunReport) -> bool:
     return run.outcome is Outcome.FAILED or (run.outcome is Outcome.INTERRUPTED and run.error == DIED)
 
 
-def failures(s: Situation) -> list[Finding]:
-    """Runs of the whole source that failed in a row. What was skipped, missed, or interrupted by a
-    signal neither adds nor resets; a replay does not ask the source and says nothing of it."""
-    rule, row = s.rules.failures, []
-    for run in s.runs:
+def failed_in_a_row(runs: Sequence[RunReport]) -> list[RunReport]:
+    """The failures since the newest run of the source that did not fail, the newest first. What was
+    skipped, missed, or interrupted by a signal neither adds nor resets; a replay does not ask the
+    source and says nothing of it."""
+    row = []
+    for run in runs:
         if counts_as_failed(run):
             row.append(run)
         elif run.outcome in (Outcome.OK, Outcome.PARTIAL) and run.trigger != "replay":
             break
+    return row
+
+
+def failures(s: Situation) -> list[Finding]:
+    """Runs of the whole source that failed in a row."""
+    rule, row = s.rules.failures, failed_in_a_row(s.runs)
     if not row:
         return []
     error = next((run.error for run in row if run.error), "no reason was recorded")
@@ -211,12 +218,7 @@ def freshness(s: Situation) -> list[Finding] | None:
 
 def has_read(run: RunReport) -> bool:
     """Whether the run asked the source for what is new, and came to its end."""
-    return run.outcome in (Outcome.OK, Outcome.PARTIAL) and run.trigger not in ("backfill", "replay")
-
-
-def took_place(run: RunReport) -> bool:
-    """Whether the run has begun and ended, well or not."""
-    return run.outcome not in (None, Outcome.MISSED, Outcome.SKIPPED)
+    return run.outcome in (Outcome.OK, Outcome.PARTIAL) and run.of_schedule
 
 
 Figure = Callable[[RunReport], float | None]
@@ -334,7 +336,7 @@ def missed(s: Situation) -> list[Finding]:
     """Runs that were due and did not take place, since the run before the newest that did."""
     rule, seen, lost = s.rules.missed, 0, []
     for run in s.runs:
-        if took_place(run):
+        if run.took_place:
             seen += 1
             if seen == 2:
                 break

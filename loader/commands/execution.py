@@ -183,10 +183,7 @@ def _afterwards(
         return []
     try:
         herald.settled(store, lease, name)
-        if cutoffs := context.config().sources[name].retention.cutoffs(wiring.now()):
-            gone = {table: count for table, count in store.prune(lease, cutoffs).items() if count}
-            if gone:
-                get_logger(source=name).info("pruned", **gone)
+        requested.retain(store, lease, context.config().sources[name].retention.cutoffs(wiring.now()))
         make = partial(wiring.build_pipeline, context.config(), name, store)
         worked = []
         for _ in store.requests(name, final=False):
