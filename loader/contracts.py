@@ -7,18 +7,60 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from loader.findings import (
+    Assessment,
+    Cadence,
+    FoundAnomaly,
+    FoundDrift,
+    Model,
+    Pending,
+    QualityDay,
+    Standing,
+)
 from loader.journal import Cutoffs, LimitEvent, Notice
 from loader.journalcontracts import AlertBook, Journal
-from loader.readings import Page, Partition, PartitionState, Readings, Series, Task, UInt8, UInt32, Window
+from loader.readings import (
+    Bool,
+    Int64,
+    Page,
+    Partition,
+    PartitionState,
+    Reach,
+    Readings,
+    Series,
+    Task,
+    UInt8,
+    UInt32,
+    Window,
+)
 from loader.records import Batch, Counts, Outcome, Quarantined, RunReport, StoredSeries
 
 Clock = Callable[[], int]
 """Now, in microseconds UTC. Injected, so that a test decides what time it is."""
 
-Checker = Callable[[Sequence[Series], Readings], tuple[UInt8, UInt32]]
-"""Flags readings: (series, readings to be written) -> (flag, tests), of the readings' length.
 
-Pure. The store calls it inside the transaction, again on every retry of the batch."""
+class Checker(Protocol):
+    """Flags readings. Pure. One is made for each source, by `wiring`."""
+
+    def reach(self, series: Series) -> Reach:
+        """What the flags of this series can depend on. It must not change within a process."""
+
+    def __call__(self, series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
+        """(flag, tests) of the readings' length.
+
+        The readings are sorted by series (an index into `series`) and time, each once, and hold
+        what is in reach of those whose flags count; the others' are not looked at. Of `tests`
+        only the bits in `KEPT` matter; flags that come along are ignored. `written` marks the
+        readings that are about to be stored, the rest is stored already. Called inside the
+        transaction, again on every retry of the batch.
+
+        Raises Refused where one of those about to be stored objects to a rule whose policy is not
+        just to flag; then nothing of the batch is written, and it is tried again without them.
+        """
+
+    def alone(self, series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
+        """The same by the checks that look at one reading at a time, in any order: for counts
+        before the store is asked. Never raises Refused."""
 
 
 DIED = "the process ended before the run did"
@@ -170,7 +212,10 @@ class Store(Protocol):
         places, coverage, holes, watermark, counts. Acknowledged only when it is durable.
 
         Same value: refetched, nothing written (NULL equals NULL). Other value: revised, the old
-        one kept in `revision`. `batch.counts` comes with fetched, duplicate, quarantined, due,
+        one kept in `revision`. Flags: `loader.context.flagged`, which also says whose flags change
+        among the stored neighbours; a changed flag is no revision. What changed is added to the
+        series' pending stretch, `batch.repeated` and what came late to the days in `quality`;
+        what moved to another place is counted `inconsistent`. `batch.counts` comes with fetched, duplicate, quarantined, due,
         observed, inconsistent, requests, errors and bytes filled in; the rest is counted here. A
         reading not after its partition's `expired_to` is counted `expired` and not written. A
         second call with the same (run_id, seq) changes nothing and answers `replayed`.
@@ -201,6 +246,19 @@ class Store(Protocol):
         self, lease: Lease, series_id: int, window: Window, events: Sequence[LimitEvent]
     ) -> None:
         """Replace the series' limit events that begin in `window`."""
+
+    def put_flags(self, lease: Lease, series_id: int, time: Int64, flag: UInt8, tests: UInt32) -> int:
+        """Give stored readings other flags; returns how many differed. What differed is pending."""
+
+    def pending(self, source: str) -> list[Pending]:
+        """Stretches that were not assessed yet, by series. One a series at most: a stretch that is
+        added to another one makes it longer."""
+
+    def assess(self, lease: Lease, found: Assessment) -> None:
+        """Keep what was found about a series, in one transaction."""
+
+    def put_model(self, lease: Lease, model: Model) -> None:
+        """Keep a fitted model; an older one of the same station and detector goes."""
 
     def drop_quarantined(self, lease: Lease, digests: Sequence[str]) -> int:
         """Delete quarantined records of the lease's source; returns how many."""
@@ -239,6 +297,24 @@ class Reports(Protocol):
 
     def limit_events(self, source: str | None, since: int) -> list[LimitEvent]:
         """Events that last, or ended after `since`, by series and time."""
+
+    def quality(self, source: str | None, since: int, until: int) -> Iterator[QualityDay]:
+        """Days that begin in [since, until), by series and day."""
+
+    def cadences(self, source: str | None) -> dict[int, tuple[Cadence, ...]]:
+        """What was learned, by series id, ascending in time."""
+
+    def anomalies(self, source: str | None, since: int, until: int) -> Iterator[FoundAnomaly]:
+        """Those with times in (since, until], by time."""
+
+    def drifts(self, source: str | None, since: int) -> list[FoundDrift]:
+        """Comparisons that ended after `since`, by series and time."""
+
+    def standings(self, source: str | None) -> list[Standing]:
+        """By series and detector."""
+
+    def models(self, source: str) -> list[Model]:
+        """The fitted models of the source's stations."""
 
     def facts(self) -> dict[str, str]:
         """What `loader check` shows: product and version, schema version, size, ..."""

@@ -9,6 +9,7 @@
     |  |- StoreUnavailable      the database is away, busy or full
     |  `- Undelivered           a message could not be delivered now
     |- Interrupted              the process was asked to stop while it waited
+    |- Refused                  readings object to a rule whose policy is to keep them out
     `- Permanent                trying again as it is cannot help
        |- AccessDenied          the key is missing or refused
        |- NotFound              what was asked for does not exist at the source
@@ -20,6 +21,9 @@ Messages never carry a secret: whoever raises one names the thing, not its value
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 class LoaderError(Exception):
@@ -36,6 +40,31 @@ class UsageError(LoaderError):
 
 class Interrupted(LoaderError):
     """The process was asked to stop while this thread waited; nothing is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """A reading that a rule keeps out of the store.
+
+    series  index into the batch's series;  time  microseconds UTC
+    rule    the name of the check, as in `quality`;  reason  a sentence with the figures
+    stop    its partition is to be read no further, else only the reading is put aside
+    """
+
+    series: int
+    time: int
+    value: float
+    rule: str
+    reason: str
+    stop: bool
+
+
+class Refused(LoaderError):
+    """Readings that were about to be stored object to rules whose policy is not just to flag."""
+
+    def __init__(self, objections: Sequence[Objection]) -> None:
+        super().__init__("; ".join(one.reason for one in objections[:3]))
+        self.objections = tuple(objections)
 
 
 class Retryable(LoaderError):

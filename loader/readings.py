@@ -61,6 +61,13 @@ class Check(IntFlag):
     """The value is unusual for the month and the hour of the day."""
     PRECISION = 1 << 10
     """Values have come with more, or fewer, decimals for a while."""
+    NEIGHBOURS = 1 << 11
+    """The value differs too much from the same parameter at near stations."""
+
+
+KEPT = Check.UPSTREAM | Check.NEIGHBOURS
+"""Bits that a reading brings along and checks do not take away: the source's own flag, and what
+is found out after the run from other series."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,6 +83,22 @@ class Window:
     def clip(self, other: Window) -> Window:
         """The part of this window that lies in `other`; empty (falsy) where there is none."""
         return Window(max(self.start, other.start), min(self.end, other.end))
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a flag can depend on: readings of its own series that are not more than `before`
+    microseconds older or `after` microseconds younger, and the `rows` nearest on either side
+    however far away they are."""
+
+    before: int = 0
+    after: int = 0
+    rows: int = 0
+
+    def __or__(self, other: Reach) -> Reach:
+        return Reach(
+            max(self.before, other.before), max(self.after, other.after), max(self.rows, other.rows)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class Counts:
     vanished     stored readings that the source no longer served when their window was read
     due          readings to be expected, by their series' cadence, in the windows read
     observed     of `due`: those that came with a value
-    inconsistent records in another unit than configured
+    inconsistent records in another unit than configured, off their series' cadence, or that moved
+                 their series to another place
     expired      readings older than what retention has deleted; not stored
     requests     requests sent to the source
     errors       of `requests`: answered with an error, or not at all
@@ -66,7 +67,8 @@ class Batch:
     """One commit: the pages gathered from any number of partitions.
 
     `readings` holds each (series, time) once, sorted by them. `replay` lists the quarantine
-    digests that this batch answers; they are marked with the run's id.
+    digests that this batch answers; they are marked with the run's id. `repeated` are the
+    readings that came more than once, each as often as it was dropped.
     """
 
     run_id: int
@@ -80,6 +82,7 @@ class Batch:
     progress: tuple[Progress, ...]
     counts: Counts
     replay: tuple[str, ...] = ()
+    repeated: Readings = field(default_factory=Readings.empty)
 
 
 class Outcome(StrEnum):
@@ -109,6 +112,17 @@ class RunReport:
     slowest_request_s: float | None = None
     quality: float | None = None
     error: str | None = None
+
+    @property
+    def took_place(self) -> bool:
+        """Whether it has begun and ended, well or not."""
+        return self.outcome not in (None, Outcome.MISSED, Outcome.SKIPPED)
+
+    @property
+    def of_schedule(self) -> bool:
+        """Whether it asked for what is new, as a run on schedule or by hand does; a backfill or a
+        replay goes on beside those."""
+        return self.trigger not in ("backfill", "replay")
 
 
 @dataclass(frozen=True, slots=True)

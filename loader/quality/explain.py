@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from loader.quality.kernels import Climatology, GrossRange, RateOfChange, Spike, TimeGap
-from loader.quality.rows import Kernel, Reach, Rows
+from loader.quality.rows import Kernel, Rows
 from loader.quality.windows import AttenuatedSignal, FlatLine, PrecisionChange
-from loader.readings import DAY, HOUR, SECOND, Check, Flag
+from loader.readings import DAY, HOUR, SECOND, Check, Flag, Reach
 
 MINUTE = 60 * SECOND
 MONTHS = (

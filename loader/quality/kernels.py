@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loader.quality.rows import Kernel, Reach, Rows
-from loader.readings import DAY, HOUR, SECOND, Bool, Check, Flag, Float64, Int64, UInt8, UInt32
+from loader.quality.rows import Kernel, Rows
+from loader.readings import DAY, HOUR, SECOND, Bool, Check, Flag, Float64, Int64, Reach, UInt32, UInt8
 
 Span4 = tuple[float, float, float, float]
 """(fail low, suspect low, suspect high, fail high); NaN leaves a side open."""

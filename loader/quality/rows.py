@@ -9,34 +9,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from loader.readings import Bool, Check, Flag, Float64, Int32, Int64, UInt8
+from loader.readings import Bool, Check, Flag, Float64, Int32, Int64, Reach, UInt8
 
 NONE = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What a flag can depend on: readings of its own series that are not more than `before`
-    microseconds older or `after` microseconds younger, and the `rows` nearest on either side
-    however far away they are.
-
-    A reading that is new, changed or gone can change the flags of all that have it in their
-    reach; computing those again takes the readings in `widened()` of the changed one.
-    """
-
-    before: int = 0
-    after: int = 0
-    rows: int = 0
-
-    def __or__(self, other: Reach) -> Reach:
-        return Reach(
-            max(self.before, other.before), max(self.after, other.after), max(self.rows, other.rows)
-        )
-
-    def widened(self) -> Reach:
-        """What is needed around a change to compute every flag that it touches."""
-        both = self.before + self.after
-        return Reach(both, both, 2 * self.rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loader.quality.rows import Reach, Rows
+from loader.quality.rows import Rows
 from loader.quality.stretches import counts, deviations, extremes, first_within
-from loader.readings import Bool, Check, Flag, Float64, Int64, UInt8
+from loader.readings import Bool, Check, Flag, Float64, Int64, Reach, UInt8
 
 MOST_DECIMALS = 6
 """More decimals than these count as these: values that were converted have all that fit."""
