@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from loader import atomic
+
+PLACE = Path("state/heartbeat.json")
+"""Where a daemon writes it, and a health check looks, unless told otherwise."""
 
 READY = "ready"
 
@@ -27,13 +31,7 @@ class Beat:
 def beat(path: Path, one: Beat) -> None:
     """Write it, whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(asdict(one)) + "\n", encoding="utf-8")
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    atomic.replace(path, (json.dumps(asdict(one)) + "\n").encode())
 
 
 def read(path: Path) -> Beat:

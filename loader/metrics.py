@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loader import __version__
+from loader import __version__, atomic
 from loader.records import Counts, Outcome, RunReport
 
 KINDS = (
@@ -151,14 +150,7 @@ class Metrics:
         """Write them into a file, whole or not at all, for a collector that reads text files.
         Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(self.render()[0])
-            part.chmod(0o644)
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        atomic.replace(path, self.render()[0], mode=0o644)
 
 
 def _seconds(micros: int | None) -> float | None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from loader import atomic
 from loader.alerts.wording import one_line
 from loader.journal import Alert, Dispatch, Mute, Phase
 from loader.journalcontracts import WITHDRAWN
@@ -169,23 +170,12 @@ class Spool:
             kept = {id(d) for d in [*_newest(waiting, WAITING), *_newest(settled, SETTLED)]}
             book.outbox = [d for d in book.outbox if id(d) in kept]
             try:
-                self._write(msgspec.json.encode(book))
+                atomic.replace(self._path, msgspec.json.encode(book), sync=True)
                 self._unwritten, self._complained = None, False
             except OSError as error:
                 self._unwritten = book
                 self._complain(error)
             return result
-
-    def _write(self, data: bytes) -> None:
-        part = self._path.with_name(f".{NAME}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._path)
-        finally:
-            part.unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

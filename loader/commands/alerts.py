@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loader.commands.options import SPOOL
 from loader.commands.output import Column, ago, clean, document, iso, iso_or_none, line, note, table
 from loader.commands.selection import check, chosen_sources, json_option
 from loader.errors import StoreUnavailable, UsageError
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from loader.alerts.spool import Spool
     from loader.commands.context import Context
     from loader.journal import Alert, Dispatch, Mute
-
-SPOOL = "state/spool"
-"""Where alerts are kept while the store is away, unless LOADER_SPOOL says otherwise."""
 
 LONGEST_DAYS = 365
 

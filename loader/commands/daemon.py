@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loader import heartbeat
 from loader.commands.options import log_level_option, source_option, spool_option
 from loader.errors import ConfigError, UsageError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from loader.schedulesettings import Schedule
 
 LISTEN = "127.0.0.1:8080"
-HEARTBEAT = Path("state/heartbeat.json")
 
 
 @click.command("daemon")
@@ -34,8 +34,9 @@ HEARTBEAT = Path("state/heartbeat.json")
 )
 @click.option(
     "--heartbeat",
+    "heartbeat_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=HEARTBEAT,
+    default=heartbeat.PLACE,
     show_default=True,
     envvar="LOADER_HEARTBEAT",
     show_envvar=True,
@@ -57,7 +58,7 @@ def command(
     every: str | None,
     cron: str | None,
     listen: str,
-    heartbeat: Path,
+    heartbeat_file: Path,
     spool: Path,
     await_config: bool,
 ) -> None:
@@ -84,7 +85,7 @@ def command(
         rebuild,
         config=context.config_path,
         listen=listen,
-        heartbeat_file=heartbeat,
+        heartbeat_file=heartbeat_file,
         await_config=await_config,
         clock=wiring.now,
     ).run()

@@ -21,7 +21,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
     "--file",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("state/heartbeat.json"),
+    default=heartbeat.PLACE,
     show_default=True,
     envvar="LOADER_HEARTBEAT",
     show_envvar=True,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SPOOL = Path("state/spool")
+"""Where alerts are kept while the store is away, unless told otherwise."""
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -32,7 +35,7 @@ def spool_option(command: F) -> F:
     return click.option(
         "--spool",
         type=click.Path(path_type=Path, file_okay=False),
-        default=Path("state/spool"),
+        default=SPOOL,
         show_default=True,
         envvar="LOADER_SPOOL",
         show_envvar=True,
