@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from loader.alerts.freshness import USUAL_CADENCE_S
 from loader.alerts.rules import Watched
 from loader.alertsettings import LimitSettings
 from loader.contracts import Lease
@@ -22,8 +23,6 @@ from loader.journal import LimitEvent, Severity
 from loader.quality.checks import plain_unit
 from loader.readings import HOUR, SECOND, Flag, Float64, Int64, Readings, UInt8, Window
 from loader.records import StoredSeries
-
-USUAL_CADENCE_S = 3600.0
 
 SERIES = 64
 """Series whose readings are held at once."""

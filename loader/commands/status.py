@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from loader.readings import Hole, PartitionState
     from loader.records import RunReport, StoredSeries
 
-USUAL_CADENCE_S = 3600.0
-"""Taken for a station that none of its series has a known cadence."""
-
 NEXT = 5
 """How many of a source's next runs are told."""
 
@@ -90,6 +87,8 @@ def stations_of(
     states: Sequence[PartitionState], series: Sequence[StoredSeries], now: int, lookback: int
 ) -> list[Station]:
     """Every station of a source, by name. `lookback` is the source's maximum, in microseconds."""
+    from loader.alerts.freshness import USUAL_CADENCE_S
+
     out = []
     of: dict[str, tuple[list[PartitionState], list[StoredSeries]]] = {}
     for state in states:
