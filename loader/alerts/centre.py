@@ -170,10 +170,6 @@ class Centre:
                 except LoaderError as error:
                     get_logger().warning("alerts.outbox", reason=one_line(str(error)))
 
-    def test(self, channel: str | None) -> list[tuple[str, str | None]]:
-        """Send a test message through one channel, or all: (channel, what went wrong)."""
-        return try_channels(self._channels, channel, self._clock)
-
     def _policy(
         self, muted: Collection[str], delivered: Callable[[Sequence[str]], Collection[str]]
     ) -> Policy:
