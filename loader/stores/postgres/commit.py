@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 import numpy as np
 from psycopg2 import errors
 
+from loader.context import Flagged, flagged
 from loader.contracts import Checker, Committed
 from loader.errors import StoreError, StoreUnavailable
 from loader.readings import Flag, Int32, Int64, Readings, Series, Window
 from loader.records import Batch, Counts
-from loader.stores.postgres import annals, progress, rows
+from loader.stores.postgres import annals, around, progress, rows
 from loader.stores.postgres.partitions import Months
 from loader.stores.postgres.session import SQL, Cursor, micros, stamp
 
@@ -36,7 +37,7 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
     ids = np.array([known.id for known in series], np.int32)
     before = progress.ledger_of(cursor, batch)
     batch = progress.unexpired(batch, before.expired)
-    met, written = _readings(cursor, batch, check, series, others, ids=ids, months=months)
+    met, found = _readings(cursor, batch, check, series, others, ids=ids, months=months)
     new = batch.readings.take(met.split.new)
     delays = _delays(batch, new, ids, before.coverage)
     _stretch(cursor, new, ids)
@@ -44,7 +45,7 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
     annals.write_places(cursor, batch, ids)
     annals.write_rejects(cursor, batch)
     progress.write(cursor, batch, before)
-    flags = np.bincount(written.flag, minlength=10).tolist()
+    flags = np.bincount(found.readings.flag, minlength=10).tolist()
     counts = replace(
         batch.counts,
         new=len(new),
@@ -122,27 +123,24 @@ def _readings(
     *,
     ids: Int32,
     months: Months,
-) -> tuple[rows.Met, Readings]:
-    """Compare, check, write; again from the comparison when another writer was in between."""
+) -> tuple[rows.Met, Flagged]:
+    """Compare, flag, write; again from the comparison when another writer was in between."""
     cursor.execute("SAVEPOINT readings")
     for _ in range(TRIES):
         met = rows.meet(cursor, batch, series, others)
         chosen = met.split.new | met.split.revised
-        written = batch.readings.take(chosen)
-        if len(written):
-            flag, tests = check(batch.series, written)
-            if len(flag) != len(written) or len(tests) != len(written):
-                raise ValueError(f"the checker answered {len(flag)} flags for {len(written)} readings")
-            written = written.with_flags(flag, tests)
+        changed = batch.readings.take(chosen)
+        found = flagged(check, batch.series, changed, around.Around(cursor, series))
         try:
-            rows.copy_new(cursor, written.take(met.split.new[chosen]), ids, batch.run_id, months)
-            rows.revise(cursor, written.take(met.split.revised[chosen]), met.old, ids, batch.run_id)
+            rows.copy_new(cursor, found.readings.take(met.split.new[chosen]), ids, batch.run_id, months)
+            rows.revise(cursor, found.readings.take(met.split.revised[chosen]), met.old, ids, batch.run_id)
+            around.reflag(cursor, found.neighbours, ids)
         except (errors.UniqueViolation, rows.Moved):
             cursor.execute("ROLLBACK TO SAVEPOINT readings")
             # Its rows may lie outside the extents that this transaction has seen.
             series = [replace(s, extent=Window(-(2**62), 2**62)) for s in series]
             continue
-        return met, written
+        return met, found
     raise StoreUnavailable(f"another program keeps writing readings of {batch.source}, without the lease")
 
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 SQL = {
     name: sql
-    for file in ("queries.sql", "prune.sql", "journal.sql")
+    for file in ("queries.sql", "around.sql", "prune.sql", "journal.sql")
     for name, sql in queries(Path(__file__).with_name(file)).items()
 }
 
