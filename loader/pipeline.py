@@ -333,7 +333,7 @@ class Pipeline:
             batch = gathering.batch(
                 run_id=0, seq=0, source=self.source.name, read_at=started, used=self._used(tally)
             )
-            flag, _ = self.check(batch.series, batch.readings)
+            flag, _ = self.check.alone(batch.series, batch.readings)
             tally.counts += batch.counts + flagged(flag)
 
         report = RunReport(0, self.source.name, order.trigger, started)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from loader import config as configuration
 from loader.config import Config, SourceSettings
-from loader.contracts import Checker, Database, Source
+from loader.contracts import Database, Source
 from loader.errors import AccessDenied, ConfigError, UsageError
 from loader.journalcontracts import Journal
 from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
-from loader.quality.checks import Rule, Rules, checker
+from loader.quality.checks import Checks, plain_unit
+from loader.quality.rules import OPEN, Rule
+from loader.readings import Series
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.sources.simulator import SimulatorSettings
 
@@ -137,14 +139,30 @@ def find_locations(
         http.close()
 
 
-def build_check(config: Config) -> Checker:
-    """The checks that every reading goes through."""
+def build_check(config: Config, name: str) -> Checks:
+    """The checks that every reading of a source goes through."""
+    del name
     quality = config.quality
-    parameters = {}
-    for name, rule in quality.parameters.items():
-        low, high = rule.range or (None, None)
-        parameters[name] = Rule(low, high, unit=rule.unit, ranges=rule.ranges, sentinels=rule.sentinels)
-    return checker(Rules(parameters, tuple(quality.sentinels)))
+
+    def rule_of(series: Series) -> Rule:
+        rule = quality.parameters.get(series.parameter)
+        if rule is None:
+            return Rule(sentinels=tuple(quality.sentinels))
+        sentinels = tuple(quality.sentinels) if rule.sentinels is None else rule.sentinels
+        unit = plain_unit(series.unit)
+        for one, span in rule.ranges.items():
+            if plain_unit(one) == unit:
+                return Rule(expected=True, fail=span, sentinels=sentinels)
+        foreign = (
+            bool(rule.ranges) and not rule.range if rule.unit is None else plain_unit(rule.unit) != unit
+        )
+        if foreign:
+            units = tuple(rule.ranges) if rule.unit is None else (rule.unit, *rule.ranges)
+            return Rule(expected=True, foreign=True, units=units, sentinels=sentinels)
+        expected = rule.range is not None or rule.unit is not None
+        return Rule(expected=expected, fail=rule.range or OPEN, sentinels=sentinels)
+
+    return Checks(rule_of)
 
 
 def build_policy(settings: SourceSettings) -> Policy:
@@ -177,7 +195,7 @@ def build_pipeline(
     return Pipeline(
         source=build_source(config, name, store, stop),
         store=store,
-        check=build_check(config),
+        check=build_check(config, name),
         policy=build_policy(config.sources[name]),
         weights=config.quality.weights.as_weights(),
         clock=now,

@@ -17,7 +17,8 @@ from loader.contracts import Survey, Usage
 from loader.errors import AccessDenied, LeaseHeld, PageFailed, SourceUnavailable, UsageError
 from loader.pipeline import Order, Pipeline
 from loader.planner import Policy
-from loader.quality.checks import Rule, Rules, checker
+from loader.quality.checks import Checks
+from loader.quality.rules import Rule
 from loader.quality.score import Weights
 from loader.readings import (
     DAY,
@@ -36,7 +37,7 @@ from loader.replay import replay
 from loader.stores.sqlite import SQLiteStore
 
 START = 1_800_000_000_000_000 // HOUR * HOUR
-RULES = checker(Rules({"pm25": Rule(0.0, 1000.0)}))
+RULES = Checks(lambda series: Rule(expected=series.parameter == "pm25", fail=(0.0, 1000.0)))
 
 
 class Watching:

@@ -58,7 +58,7 @@ def lines(folder: Path) -> list[list[str]]:
         ((name, settings),) = config.sources.items()
         assert isinstance(settings, OpenAQSettings)
         settings = settings.model_copy(update={"backoff": parse_duration("10ms")})
-        check, quality, stop = build_check(config), config.quality, threading.Event()
+        check, quality, stop = build_check(config, name), config.quality, threading.Event()
 
         def clock() -> int:
             return case["now"]
@@ -89,7 +89,7 @@ def described(s: Series) -> list[str]:
 
 
 def brought(page: Page, check: Any) -> list[list[str]]:
-    flag, tests = check(page.series, page.readings)
+    flag, tests = check.alone(page.series, page.readings)
     r = page.readings
     out = [
         ["reading", page.series[s].sensor, page.series[s].unit, stamp(t), repr(v), str(f), str(t_)]

@@ -33,14 +33,14 @@ def lines(folder: Path) -> list[list[str]]:
     case = {name: parse_time(text) for name, text in json.loads((folder / "case.json").read_text()).items()}
     ((name, settings),) = config.sources.items()
     assert isinstance(settings, SimulatorSettings)
-    check = build_check(config)
+    check = build_check(config, name)
     quality = config.quality
     source = Simulator(name, settings, lambda: case["now"], quality.earliest_us, quality.future)
     out = [HEADER]
     for partition in source.survey([], case["now"]).partitions:
         task = Task(partition.name, Window(case["start"], case["end"]), TaskKind.LIVE)
         for page in source.read(task):
-            flag, tests = check(page.series, page.readings)
+            flag, tests = check.alone(page.series, page.readings)
             out += [
                 [page.series[s].sensor, iso(t), repr(v), str(f), str(bits), ""]
                 for s, t, v, f, bits in zip(
