@@ -88,16 +88,17 @@ class Daemon:
         self._scheduler: BackgroundScheduler | None = None
         self._dog = Watchdog({})
         self._amiss: str | None = "starting"
+        self._beaten: float | None = None
         self._ticked = self._scheduled = time.monotonic()
 
     def run(self) -> int:
         """Work until told to stop; returns the exit code."""
         log = get_logger()
         with _signals() as asked, self._serving():
-            plan = self._first_plan(asked)
-            if plan is None:
-                return 0
             try:
+                plan = self._first_plan(asked)
+                if plan is None:
+                    return 0
                 self._begin(plan)
                 log.info(
                     "daemon", version=__version__, sources=", ".join(plan.jobs), listening=self._listen
@@ -105,7 +106,8 @@ class Daemon:
                 return self._attend(asked)
             finally:
                 self._dog.stop()
-                self._heartbeat.unlink(missing_ok=True)
+                if self._beaten is not None:
+                    self._heartbeat.unlink(missing_ok=True)
 
     @contextmanager
     def _serving(self) -> Iterator[None]:
@@ -127,11 +129,11 @@ class Daemon:
             except ConfigError as error:
                 if not self._await_config:
                     raise
-                self._amiss = str(error)
+                self._amiss, self._beaten = str(error), None
                 get_logger().error("configuration", reason=str(error))
             until = time.monotonic()
             while _changed_at(self._config) == seen:
-                self._tick()
+                self._live()
                 got = asked.wait(LOOK_AT_CONFIG_S)
                 if got & _STOPPING:
                     return None
@@ -177,12 +179,9 @@ class Daemon:
 
     def _attend(self, asked: _Asked) -> int:
         """The main loop."""
-        beaten = 0.0
+        self._beaten = None
         while True:
-            self._tick()
-            if time.monotonic() - beaten >= BEAT_S:
-                beaten = time.monotonic()
-                self._beat()
+            self._live()
             got = asked.wait(TICK_S)
             if got & _STOPPING:
                 return self._end(asked)
@@ -242,6 +241,13 @@ class Daemon:
 
     def _tick(self) -> None:
         self._ticked = time.monotonic()
+
+    def _live(self) -> None:
+        """Show that the main loop goes on: at once where there is news, else now and then."""
+        self._tick()
+        if self._beaten is None or time.monotonic() - self._beaten >= BEAT_S:
+            self._beaten = time.monotonic()
+            self._beat()
 
     def _note_scheduler(self) -> None:
         self._scheduled = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from loader import atomic
@@ -15,6 +15,9 @@ READY = "ready"
 
 LARGEST = 64_000
 """Bytes read of a heartbeat."""
+
+LONGEST = 2_000
+"""Characters of a state that are kept: a configuration may be wrong in many places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Beat:
 def beat(path: Path, one: Beat) -> None:
     """Write it, whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.replace(path, (json.dumps(asdict(one)) + "\n").encode())
+    kept = replace(one, state=one.state[:LONGEST])
+    atomic.replace(path, (json.dumps(asdict(kept)) + "\n").encode())
 
 
 def read(path: Path) -> Beat:

@@ -126,17 +126,19 @@ def test_without_a_source_that_can_run_it_ends_with_78(tmp_path: Path) -> None:
 
 
 def test_it_waits_for_a_good_configuration_where_it_is_told_to(tmp_path: Path) -> None:
-    """It says why it is not ready, and is as soon as the file is mended."""
+    """It says why it is not ready, to the health check too, and is as soon as the file is mended."""
     with desk(tmp_path, config(schedule="{every: soon}")) as made:
         one = daemon(made, env={"LOADER_AWAIT_CONFIG": "1"})
         until(lambda: "config.yaml:9:" in one.ask("/readyz").text, "it says what is wrong")
         assert one.ask("/readyz").status == 503
         assert one.ask("/livez").status == 200
-        made.loader("health", "--file", "one.json", code=1)
+        health = ("health", "--file", "one.json")
+        until(lambda: "config.yaml:9:" in made.loader(*health, code=None).err, "the health check says it")
+        made.loader(*health, code=1)
         made.config.write_text(config())
         one.until_ready()
         one.running.until("run ok")
-        made.loader("health", "--file", "one.json", code=0)
+        made.loader(*health, code=0)
         assert one.running.ask(signal.SIGTERM) < 30
         assert one.running.end().code == 0
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loader.contracts import DIED
+from loader.stores.postgres.lease import STALE_S
 from tests import postgres
 from tests.acceptance.daemons import Daemon, daemon
 from tests.acceptance.trouble import Desk, desk, until
@@ -97,14 +98,19 @@ def test_a_stand_by_takes_over_at_once_from_a_leader_that_stops(tmp_path: Path, 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 def test_a_stand_by_takes_over_from_a_frozen_leader(tmp_path: Path, store: str) -> None:
-    """The frozen one writes nothing when it wakes, and stands by then."""
+    """After 20 s of silence, not before; the frozen one writes nothing when it wakes, and stands by."""
     with desk(tmp_path, CONFIG.format(store=store)) as made:
         books = Books(made, store)
         first, second = pair(made)
         first.running.process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
+        [(token, beat)] = books.rows("SELECT token, beat_at FROM lease")
         second.running.until("leading")
-        assert time.monotonic() - began < TAKEOVER_S + 5  # and what the server takes to end backends
+        # 20 s of silence, the 3 s between two looks, and what the server takes to end backends.
+        assert time.monotonic() - began < TAKEOVER_S
+        [(next_token, next_beat)] = books.rows("SELECT token, beat_at FROM lease")
+        assert next_token == token + 1
+        assert (next_beat - beat).total_seconds() >= STALE_S
         first.running.process.send_signal(signal.SIGCONT)
         first.running.until("standing by")
         second.running.until("run ok")

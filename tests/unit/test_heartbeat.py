@@ -15,7 +15,7 @@ import pytest
 
 from loader import heartbeat
 from loader.commands.health import trouble
-from loader.heartbeat import READY, Beat, beat, read
+from loader.heartbeat import LONGEST, READY, Beat, beat, read
 from loader.readings import SECOND
 
 NOW = 1_800_000_000_000_000
@@ -62,14 +62,14 @@ def test_a_reader_never_sees_half_a_beat(tmp_path: Path) -> None:
         at = NOW
         while not stop.is_set():
             at += 1
-            beat(path, one(at, "x" * (at % 5000)))
+            beat(path, one(at, "x" * (at % LONGEST)))
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
         for _ in range(500):
             found = read(path)
-            assert found.state in (READY, "x" * (found.at % 5000))
+            assert found.state in (READY, "x" * (found.at % LONGEST))
     finally:
         stop.set()
         writer.join()
@@ -111,6 +111,13 @@ def test_trouble_is_told(tmp_path: Path) -> None:
     path = tmp_path / "heartbeat.json"
     beat(path, one(state="config.yaml:3:1: sources is missing"))
     assert trouble(path, MINUTE, NOW) == "config.yaml:3:1: sources is missing"
+
+
+def test_a_long_reason_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
+    """A configuration that is wrong in very many places leaves a heartbeat that can be read."""
+    path = tmp_path / "heartbeat.json"
+    beat(path, one(state="\U0001f321" * 100_000))
+    assert trouble(path, MINUTE, NOW) == "\U0001f321" * LONGEST
 
 
 def test_the_command_tells_by_its_exit_code(tmp_path: Path) -> None:
