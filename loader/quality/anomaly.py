@@ -56,6 +56,20 @@ class Anomaly:
     parts: tuple[Part, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What a detector says of n readings, or moments, of k sensors.
+
+    score     (n)    NaN where it was not judged
+    expected  (n, k) what was usual of each sensor; NaN where that is unknown
+    distance  (n, k) how far out each was, signed
+    """
+
+    score: Float64
+    expected: Float64
+    distance: Float64
+
+
 class Detector(Protocol):
     """Judges readings by earlier ones. It keeps nothing between calls.
 
@@ -76,16 +90,45 @@ class Detector(Protocol):
     @property
     def distance(self) -> str: ...
 
-    def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
-        """A score for each reading; `values` and `flags` have a column a sensor where a detector
-        looks at several. Readings of one series may come in any order."""
+    def judge(
+        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | None = None
+    ) -> Judged:
+        """Judge each reading; `values` and `flags` have a column a sensor where a detector looks at
+        several. Readings of one series may come in any order. With `after` only those later than
+        it are judged, and the others are context: that costs as much as there is to judge."""
         ...
 
-    def explain(
-        self, times: Int64, values: Float64, flags: UInt8 | None, where: Int64
-    ) -> list[tuple[Part, ...]]:
-        """For the readings at the positions `where`: which sensors are out, and how far."""
+    def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
+        """`judge`'s scores alone."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """A detector that judges each reading of one series by the cells before its own."""
+
+    season: Season = field(default_factory=Season)
+
+    @property
+    def reach(self) -> int:
+        return self.season.reach
+
+    def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
+        return self.judge(times, values, flags).score
+
+    def judge(
+        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | None = None
+    ) -> Judged:
+        grid = cells(self.season, times, values, flags, after)
+        score, expected = np.full(len(values), np.nan), np.full(len(values), np.nan)
+        with np.errstate(all="ignore"):  # values near the ends of float64 lead nowhere, not to an error
+            found, usual = self._judge(grid, values[grid.where])
+        score[grid.where], expected[grid.where] = np.clip(found, -LARGEST, LARGEST), usual
+        return Judged(score, column(expected), column(score))
+
+    def _judge(self, grid: Cells, values: Float64) -> tuple[Float64, Float64]:
+        """Score and what was usual, of the values at `grid.where`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +151,7 @@ class _Usual:
 
 
 @dataclass(frozen=True, slots=True)
-class RobustZScore:
+class RobustZScore(_Alone):
     """How many robust standard deviations a reading lies from the median of its reference.
 
     Values are measured on a scale that is linear up to about the upper quartile of the sizes in
@@ -127,7 +170,6 @@ class RobustZScore:
     and nothing is judged by it.
     """
 
-    season: Season = field(default_factory=Season)
     threshold: float = 4.0
     trim: float = 8.0
     least: float = 0.02
@@ -135,24 +177,10 @@ class RobustZScore:
     version: str = field(default="1", init=False)
     distance: str = field(default="robust standard deviations", init=False)
 
-    @property
-    def reach(self) -> int:
-        return self.season.reach
-
-    def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
-        return self._judge(times, values, flags)[0]
-
-    def explain(
-        self, times: Int64, values: Float64, flags: UInt8 | None, where: Int64
-    ) -> list[tuple[Part, ...]]:
-        return _alone(*self._judge(times, values, flags), values, where)
-
-    @np.errstate(all="ignore")  # values near the ends of float64 lead nowhere, not to an error
-    def _judge(self, times: Int64, values: Float64, flags: UInt8 | None) -> tuple[Float64, Float64]:
-        grid = cells(self.season, times, values, flags)
+    def _judge(self, grid: Cells, values: Float64) -> tuple[Float64, Float64]:
         usual = (self._usual(grid, self.season.same), self._usual(grid, self.season.latest))
-        sides = [u.distance(values[grid.where], grid.member) for u in usual]
-        return _nearer(sides, [u.value()[grid.member] for u in usual], grid, len(values))
+        sides = [u.distance(values, grid.member) for u in usual]
+        return _nearer(sides, [u.value()[grid.member] for u in usual])
 
     def _usual(self, grid: Cells, offsets: Int64) -> _Usual:
         out = _Usual(*(np.full(len(grid.ids), np.nan) for _ in range(4)))
@@ -194,32 +222,17 @@ class RobustZScore:
 
 
 @dataclass(frozen=True, slots=True)
-class ZScore:
+class ZScore(_Alone):
     """How many standard deviations a reading lies from the mean of its reference. Plain and well
     known, but earlier errors widen it and skewed series offend it: `RobustZScore` is better."""
 
-    season: Season = field(default_factory=Season)
     threshold: float = 8.0
     least: float = 0.02
     name: str = field(default="zscore", init=False)
     version: str = field(default="1", init=False)
     distance: str = field(default="standard deviations", init=False)
 
-    @property
-    def reach(self) -> int:
-        return self.season.reach
-
-    def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
-        return self._judge(times, values, flags)[0]
-
-    def explain(
-        self, times: Int64, values: Float64, flags: UInt8 | None, where: Int64
-    ) -> list[tuple[Part, ...]]:
-        return _alone(*self._judge(times, values, flags), values, where)
-
-    @np.errstate(all="ignore")  # values near the ends of float64 lead nowhere, not to an error
-    def _judge(self, times: Int64, values: Float64, flags: UInt8 | None) -> tuple[Float64, Float64]:
-        grid = cells(self.season, times, values, flags)
+    def _judge(self, grid: Cells, values: Float64) -> tuple[Float64, Float64]:
         sides, usual = [], []
         for offsets in (self.season.same, self.season.latest):
             mean, spread = np.full(len(grid.ids), np.nan), np.full(len(grid.ids), np.nan)
@@ -232,13 +245,13 @@ class ZScore:
                 judged = (n >= self.season.minimum) & (deviation > 0)
                 mean[part] = np.where(judged, middle, np.nan)
                 spread[part] = np.where(judged, deviation, np.nan)
-            sides.append((values[grid.where] - mean[grid.member]) / spread[grid.member])
+            sides.append((values - mean[grid.member]) / spread[grid.member])
             usual.append(mean[grid.member])
-        return _nearer(sides, usual, grid, len(values))
+        return _nearer(sides, usual)
 
 
 @dataclass(frozen=True, slots=True)
-class UnitScale:
+class UnitScale(_Alone):
     """Readings that fit only when multiplied or divided by `factor`: mg for µg, ppm for ppb.
 
     The score is log10(value / median of the reference) where a positive reading lies beyond all
@@ -248,7 +261,6 @@ class UnitScale:
     quartiles are more than `wide` times apart, or with negative readings, is no ground to tell by.
     """
 
-    season: Season = field(default_factory=Season)
     factor: float = 1000.0
     apart: float = 8.0
     wide: float = 10.0
@@ -257,21 +269,7 @@ class UnitScale:
     version: str = field(default="1", init=False)
     distance: str = field(default="powers of ten", init=False)
 
-    @property
-    def reach(self) -> int:
-        return self.season.reach
-
-    def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
-        return self._judge(times, values, flags)[0]
-
-    def explain(
-        self, times: Int64, values: Float64, flags: UInt8 | None, where: Int64
-    ) -> list[tuple[Part, ...]]:
-        return _alone(*self._judge(times, values, flags), values, where)
-
-    @np.errstate(all="ignore")  # values near the ends of float64 lead nowhere, not to an error
-    def _judge(self, times: Int64, values: Float64, flags: UInt8 | None) -> tuple[Float64, Float64]:
-        grid = cells(self.season, times, values, flags)
+    def _judge(self, grid: Cells, values: Float64) -> tuple[Float64, Float64]:
         low, middle, high = (np.full(len(grid.ids), np.nan) for _ in range(3))
         for part, rows in samples(grid, np.union1d(self.season.same, self.season.latest)):
             zero = (rows <= 0).sum(axis=1)
@@ -284,13 +282,13 @@ class UnitScale:
             low[part] = np.where(judged, quantile(rows, kept, 0.0, first), np.nan)
             middle[part] = np.where(judged, q50, np.nan)
             high[part] = np.where(judged, quantile(rows, kept, 1.0, first), np.nan)
-        x, at = values[grid.where], grid.member
+        x, at = values, grid.member
         fits_larger = (x * self.factor >= low[at]) & (x * self.factor <= high[at])
         fits_smaller = (x / self.factor >= low[at]) & (x / self.factor <= high[at])
         odd = (x > 0) & (x * self.apart <= low[at]) & fits_larger
         odd |= (x >= high[at] * self.apart) & fits_smaller
         ratio = np.log10(np.where(odd, x / middle[at], 1.0))
-        return _placed(np.where(np.isnan(middle[at]), np.nan, ratio), middle[at], grid, len(values))
+        return np.where(np.isnan(middle[at]), np.nan, ratio), middle[at]
 
 
 CORE: tuple[Detector, ...] = (RobustZScore(), UnitScale())
@@ -307,18 +305,26 @@ def find(
 ) -> list[Anomaly]:
     """The anomalies among the readings, in order of time; with `after` only those later than it,
     so that the readings up to there are context."""
-    scores = detector.score(times, values, flags)
-    found = anomalous(detector, scores)
-    if after is not None:
-        found &= times > after
-    where = np.flatnonzero(found).astype(np.int64)
+    return among(detector, detector.judge(times, values, flags, after), times, values)
+
+
+def among(detector: Detector, judged: Judged, times: Int64, values: Float64) -> list[Anomaly]:
+    """The anomalies among readings that were judged, in order of time; of each the sensors that are
+    farthest out, three at most."""
+    where = np.flatnonzero(anomalous(detector, judged.score))
     where = where[np.argsort(times[where], kind="stable")]
-    if not len(where):
-        return []
-    return [
-        Anomaly(int(times[i]), detector.name, detector.version, float(scores[i]), parts)
-        for i, parts in zip(where, detector.explain(times, values, flags, where), strict=True)
-    ]
+    table = column(values) if values.ndim == 1 else values
+    found = []
+    for i in where:
+        far = judged.distance[i]
+        worst = np.argsort(-np.abs(np.nan_to_num(far)), kind="stable")[:3]
+        parts = tuple(
+            Part(int(k), float(table[i, k]), float(judged.expected[i, k]), float(far[k]))
+            for k in worst
+            if np.isfinite(far[k])
+        )
+        found.append(Anomaly(int(times[i]), detector.name, detector.version, float(judged.score[i]), parts))
+    return found
 
 
 def zscores(
@@ -339,23 +345,8 @@ def _curve(values: Float64, bend: Float64) -> Float64:
         return np.asarray(np.arcsinh(values / (2 * bend)), np.float64)
 
 
-def _nearer(
-    sides: Sequence[Float64], usual: Sequence[Float64], grid: Cells, n: int
-) -> tuple[Float64, Float64]:
+def _nearer(sides: Sequence[Float64], usual: Sequence[Float64]) -> tuple[Float64, Float64]:
     """Of two distances the smaller, and what was usual there; one that is NaN has no say."""
     a, b = sides
     second = np.isnan(a) | (np.abs(b) < np.abs(a))
-    return _placed(np.where(second, b, a), np.where(second, usual[1], usual[0]), grid, n)
-
-
-def _placed(scores: Float64, expected: Float64, grid: Cells, n: int) -> tuple[Float64, Float64]:
-    """Scores and expected values of the usable readings, put where those readings stand."""
-    out, usual = np.full(n, np.nan), np.full(n, np.nan)
-    out[grid.where] = np.clip(scores, -LARGEST, LARGEST)
-    usual[grid.where] = expected
-    return out, usual
-
-
-def _alone(scores: Float64, expected: Float64, values: Float64, where: Int64) -> list[tuple[Part, ...]]:
-    """The explanations of a detector that looks at one sensor."""
-    return [(Part(0, float(values[i]), float(expected[i]), float(scores[i])),) for i in where]
+    return np.where(second, b, a), np.where(second, usual[1], usual[0])

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loader.errors import ConfigError
-from loader.quality.anomaly import NORMAL_MAD, Part
+from loader.quality.anomaly import NORMAL_MAD, Judged
 from loader.quality.reference import usable
 from loader.readings import DAY, HOUR, Float64, Int32, Int64, UInt8
 
@@ -106,7 +106,22 @@ class Forest:
     def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
         """A score for each moment. Moments fitted on are scored too: they are not the future, but
         they are not news either."""
+        return self._scores(self._distances(times, values, flags))
+
+    def judge(
+        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | None = None
+    ) -> Judged:
+        """Of each sensor, how far it is from what the others let expect."""
         offs = self._distances(times, values, flags)
+        left = _residuals(offs, self.relation)
+        expected = self.middle + self.spread * np.sinh(np.nan_to_num(offs) - left)
+        distance = np.where(np.isfinite(offs), left / self.usual, np.nan)
+        score = np.full(len(times), np.nan)
+        wanted = np.ones(len(times), bool) if after is None else times > after
+        score[wanted] = self._scores(offs[wanted])
+        return Judged(score, expected, distance)
+
+    def _scores(self, offs: Float64) -> Float64:
         known = np.isfinite(offs).sum(axis=1)
         scaled = _features(offs, self.relation, self.usual)
         depth = np.zeros(len(scaled))
@@ -123,26 +138,6 @@ class Forest:
             depth += self.depth[at]
         mean = depth / (len(self.roots) * path_length(np.array([self.sample]))[0])
         return np.where(2 * known >= self.sensors, 2.0**-mean, np.nan)
-
-    def explain(
-        self, times: Int64, values: Float64, flags: UInt8 | None, where: Int64
-    ) -> list[tuple[Part, ...]]:
-        """The sensors that the others explain least, three at most, and what they let expect."""
-        offs = self._distances(times[where], values[where], None if flags is None else flags[where])
-        left = _residuals(offs, self.relation)
-        expected = self.middle + self.spread * np.sinh(np.nan_to_num(offs) - left)
-        left = np.where(np.isfinite(offs), left / self.usual, np.nan)
-        found = []
-        for i, row, others in zip(where, left, expected, strict=True):
-            worst = np.argsort(-np.abs(np.nan_to_num(row)), kind="stable")[:3]
-            found.append(
-                tuple(
-                    Part(int(k), float(values[i, k]), float(others[k]), float(row[k]))
-                    for k in worst
-                    if np.isfinite(row[k])
-                )
-            )
-        return found
 
     def _distances(self, times: Int64, values: Float64, flags: UInt8 | None) -> Float64:
         if values.shape != (len(times), self.sensors):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from loader.findings import QualityDay
 from loader.readings import Window
 from loader.records import Counts
 
@@ -54,7 +55,7 @@ class Score:
 
 
 def components(counts: Counts) -> Components:
-    """The five components of a batch, a run or a day, from its counts."""
+    """The five components of a batch or a run, from its counts."""
     flagged = counts.suspect + counts.failed
     return Components(
         completeness=_share(counts.observed, counts.due),
@@ -75,8 +76,38 @@ def score(counts: Counts, weights: Weights | None = None) -> Score | None:
     """
     if counts.due <= 0 or counts.fetched <= 0:
         return None
-    weights = weights or Weights()
-    parts = components(counts)
+    return _mean(components(counts), weights or Weights())
+
+
+def of_day(day: QualityDay) -> Components:
+    """The components of a series' day, from what is stored of it: as of a run that wrote all of the
+    day's readings and no others. What was repeated counts among the records fetched."""
+    return components(
+        Counts(
+            fetched=day.readings + day.duplicate,
+            new=day.readings,
+            duplicate=day.duplicate,
+            late=day.late,
+            missing=day.missing,
+            suspect=day.suspect,
+            failed=day.failed,
+            due=day.due,
+            observed=day.observed,
+            inconsistent=day.inconsistent,
+        )
+    )
+
+
+def day_score(day: QualityDay, weights: Weights | None = None) -> float | None:
+    """The score of a day. A day of silence, on which readings were due, has 0: only completeness
+    exists on it. None where nothing was due."""
+    if day.due <= 0:
+        return None
+    found = _mean(of_day(day), weights or Weights())
+    return None if found is None else found.total
+
+
+def _mean(parts: Components, weights: Weights) -> Score | None:
     total = weight_sum = 0.0
     for name in COMPONENT_NAMES:
         share = getattr(parts, name)

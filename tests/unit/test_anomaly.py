@@ -83,6 +83,22 @@ def test_scores_do_not_depend_on_how_the_data_is_cut(
     np.testing.assert_array_equal(whole, part)
 
 
+@pytest.mark.parametrize("detector", QUICK, ids=lambda d: d.name)
+@given(readings=irregular(), after=st.integers(0, 3 * DAY))
+def test_what_is_only_context_is_not_judged(
+    detector: Detector, readings: tuple[Int64, Float64, UInt8], after: int
+) -> None:
+    """With `after`, later readings have the scores that they have anyway, and the others have none."""
+    times, values, flags = readings
+    judged = detector.judge(times, values, flags, after)
+    whole = detector.judge(times, values, flags)
+    later = times > after
+    np.testing.assert_array_equal(judged.score[later], whole.score[later])
+    np.testing.assert_array_equal(judged.expected[later], whole.expected[later])
+    assert np.isnan(judged.score[~later]).all()
+    assert find(detector, *readings, after) == [a for a in find(detector, *readings) if a.time > after]
+
+
 @given(readings=irregular())
 def test_unusable_readings_are_not_judged_and_not_judged_by(readings: tuple[Int64, Float64, UInt8]) -> None:
     """Missing, infinite, suspect and failed readings have no score, and leaving them out changes none."""

@@ -91,9 +91,9 @@ def test_silence_alone_is_no_anomaly() -> None:
     assert not anomalous(FITTED, scores[100:]).any()
     flags[:, 0] = 4
     assert np.isnan(FITTED.score(times, table, flags)[:100]).all()
-    parts = FITTED.explain(times, table, flags, np.array([0, 150]))
-    assert [p.sensor for p in parts[0]] == [1]
-    assert {p.sensor for p in parts[1]} == {1, 2}
+    distance = FITTED.judge(times, table, flags).distance
+    assert np.flatnonzero(np.isfinite(distance[0])).tolist() == [1]
+    assert np.flatnonzero(np.isfinite(distance[150])).tolist() == [1, 2]
 
 
 def test_a_forest_is_stored_whole() -> None:
