@@ -1,0 +1,170 @@
+"""How often a series really reports, learned from its stamps. Pure.
+
+A cadence is believed once it has lasted for `STEPS` steps in a row (a step is the distance of two
+stamps that follow each other). Of these steps
+
+- more than half are the cadence itself, up to `WANDER` of it: so an odd burst proves nothing,
+- nine in ten are whole multiples of it: stamps in between speak against a slower cadence, so a
+  station with many gaps is not taken for a slow one,
+- together they leave room for not more than three times as many stamps as there are,
+- the first one is the cadence itself: there the episode begins.
+
+The numbers are conventions: a reading lost by chance with any probability makes a station look
+slower in fewer than 1 of 10 million such stretches, and a 15-minute station that goes hourly is
+found after a day. Where another cadence is known already, the stretch also lasts `PERIODS` of
+that one, and differs from it by more than a tenth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from loader.readings import SECOND, Bool, Float64, Int64, Window
+
+STEPS = 24
+"""Steps that a cadence must have lasted. To learn from a part of the history takes as many stamps
+before the first one that is new."""
+
+PERIODS = 6
+"""Periods of the cadence before that a new one must have lasted."""
+
+WANDER = 0.2
+"""Share of the cadence by which a step may differ: each of its two stamps wanders by a tenth."""
+
+DIFFERENT = 0.1
+"""Cadences that differ by less, as a share of the older one, are the same."""
+
+OUTAGE = 16
+"""A step of more periods than this counts as so many: it is an outage."""
+
+_BLOCK = 1 << 16
+
+_NICE = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
+
+Episode = tuple[int, float]
+"""(from_time, cadence_s): after this stamp (microseconds UTC) a reading is due every so many seconds."""
+
+
+def learn(times: Int64, declared_s: float | None, known: Sequence[Episode]) -> tuple[Episode, ...]:
+    """The episodes of a series, ascending: `known` ones before `times[0]`, those after it anew.
+
+    `times` are stored stamps (microseconds UTC, ascending) from any one on to the newest, without
+    omission. The result is the same as from the whole history if they begin at least `STEPS`
+    stamps before the first one that was added or deleted since `known` was learned, or with the
+    first of all. No times leave `known` as it is; where nothing could be learned yet, the cadence
+    that the source declares (None: none) holds, and there is no episode.
+    """
+    if len(times) == 0:
+        return tuple(known)
+    times = times[np.append(True, times[1:] != times[:-1])]
+    episodes = [one for one in known if one[0] < times[0]]
+    start, period, lasted = _believable(times)
+    cadence = episodes[-1][1] if episodes else declared_s
+    at = 0
+    while at < len(start):
+        rest = slice(at, None)
+        if cadence is None:
+            fits = np.ones(len(start) - at, bool)
+        else:
+            fits = lasted[rest] >= PERIODS * cadence * SECOND
+            if episodes:
+                fits &= np.abs(period[rest] / SECOND - cadence) > DIFFERENT * cadence
+        found = int(np.argmax(fits))
+        if not fits[found]:
+            break
+        at += found
+        cadence = _plain(float(period[at]) / SECOND, declared_s)
+        episodes.append((int(times[start[at]]), cadence))
+        at += 1
+    return tuple(episodes)
+
+
+def stretches(
+    window: Window, episodes: Sequence[Episode], declared_s: float | None
+) -> Iterator[tuple[Window, float | None]]:
+    """The window in pieces of one cadence (seconds), ascending. What lies before the first episode
+    has the declared cadence, or where there is none the first episode's."""
+    cadence = declared_s
+    if cadence is None and episodes:
+        cadence = episodes[0][1]
+    start = window.start
+    for from_time, its in episodes:
+        if from_time >= window.end:
+            break
+        if from_time > start and its != cadence:
+            yield Window(start, from_time), cadence
+            start = from_time
+        cadence = its
+    if window.end > start:
+        yield Window(start, window.end), cadence
+
+
+def off_grid(times: Int64, cadence_s: float) -> Bool:
+    """Which stamps (in any order) do not lie where most of them do: on a grid of this cadence, up
+    to a tenth of it on either side. Fewer than three stamps make no grid."""
+    step = round(cadence_s * SECOND)
+    if step <= 0 or len(times) < 3:
+        return np.zeros(len(times), bool)
+    phase = times % step
+    order = np.sort(phase)
+    around = np.concatenate([order, order + step])
+    width = step // 10 * 2
+    count = np.searchsorted(around, order + width, side="right") - np.arange(len(order))
+    most = int(np.argmax(count))
+    last = around[most + count[most] - 1]
+    # The grid's own phase is the middle of the stamps that make it.
+    middle = (order[most] + last) // 2
+    away = (phase - middle) % step
+    off: Bool = np.minimum(away, step - away) > step // 10
+    return off
+
+
+def _believable(times: Int64) -> tuple[Int64, Float64, Int64]:
+    """Of every stretch of `STEPS` steps that proves a cadence: the index of the stamp it begins
+    with, its cadence and how long it lasted in microseconds."""
+    step = np.diff(times)
+    found: list[tuple[Int64, Float64, Int64]] = [
+        (np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.int64))
+    ]
+    if len(step) >= STEPS:
+        every = np.lib.stride_tricks.sliding_window_view(step, STEPS)
+        for low in range(0, len(every), _BLOCK):
+            rows = every[low : low + _BLOCK].astype(np.float64)
+            good, period = _proven(rows)
+            at = np.flatnonzero(good)
+            found.append((at + low, period[at], rows[at].sum(axis=1).astype(np.int64)))
+    starts, periods, lasted = zip(*found, strict=True)
+    return np.concatenate(starts), np.concatenate(periods), np.concatenate(lasted)
+
+
+def _proven(rows: Float64) -> tuple[Bool, Float64]:
+    """(whether the steps of each row prove a cadence, which)."""
+    middle = np.median(rows, axis=1, keepdims=True)
+    # More than half lie close together only if they lie around the median.
+    near = np.abs(rows - middle) <= WANDER * middle
+    period = np.where(near, rows, 0.0).sum(axis=1, keepdims=True) / near.sum(axis=1, keepdims=True)
+    near = np.abs(rows - period) <= WANDER * period
+    multiple = np.rint(rows / period)
+    whole = (multiple >= 1) & (np.abs(rows - multiple * period) <= WANDER * period)
+    room = np.minimum(multiple, OUTAGE).sum(axis=1)
+    good: Bool = (
+        near[:, 0]
+        & (2 * near.sum(axis=1) > STEPS)
+        & (10 * whole.sum(axis=1) >= 9 * STEPS)
+        & (room <= 3 * STEPS)
+    )
+    return good, period[:, 0]
+
+
+def _plain(seconds: float, declared_s: float | None) -> float:
+    """The cadence as people would set it: the declared one or a usual one where that is near,
+    else three digits of it."""
+    if declared_s and abs(seconds - declared_s) <= 0.05 * declared_s:
+        return declared_s
+    for unit in (86_400.0, 3600.0, 60.0, 1.0):
+        usual = min((n * unit for n in _NICE), key=lambda u: abs(u - seconds))
+        if abs(usual - seconds) <= 0.02 * usual:
+            return usual
+    return float(f"{seconds:.3g}")
