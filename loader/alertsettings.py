@@ -57,19 +57,27 @@ Size = Annotated[
 
 
 class _Rule(Settings):
-    """When a rule is broken, and how bad that is. In the file its number alone will do."""
+    """Whether a rule holds, and how bad it is when it is broken."""
 
     enabled: bool = Field(True, description="false turns the rule off")
     severity: Severity = Field(Severity.WARNING, description="warning or critical")
+
+    def over(self, usual: Self) -> Self:
+        """This rule, with `usual`'s in place of what it does not name."""
+        return usual.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+
+class StandingRule(_Rule):
+    """A rule whose figures stand elsewhere: under `anomalies` and `drift`."""
+
+
+class _NumberRule(_Rule):
+    """When a rule is broken. In the file its number alone will do."""
 
     @model_validator(mode="before")
     @classmethod
     def _number_alone(cls, value: Any) -> Any:
         return value if value is None or isinstance(value, dict | list | cls) else {"at": value}
-
-    def over(self, usual: Self) -> Self:
-        """This rule, with `usual`'s in place of what it does not name."""
-        return usual.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
@@ -85,27 +93,27 @@ class _Rule(Settings):
 # The defaults of `at` never count: `Rules` and `SourceRules` take only what was given.
 
 
-class CountRule(_Rule):
+class CountRule(_NumberRule):
     at: int = Field(1, ge=1, le=1000, description="the number that breaks the rule")
 
 
-class ScoreRule(_Rule):
+class ScoreRule(_NumberRule):
     at: float = Field(0, ge=0, le=100, description="the score below which the rule is broken")
 
 
-class ShareRule(_Rule):
+class ShareRule(_NumberRule):
     at: float = Field(1, ge=0, le=1, description="the share, 0 to 1, that breaks the rule")
 
 
-class TimeRule(_Rule):
+class TimeRule(_NumberRule):
     at: Annotated[Duration, Field(gt=0)] = Field(MINUTE, description="the time that breaks the rule")
 
 
-class SizeRule(_Rule):
+class SizeRule(_NumberRule):
     at: Annotated[Size, Field(gt=0)] = Field(1 << 30, description="the size that breaks the rule")
 
 
-class FreshnessRule(_Rule):
+class FreshnessRule(_NumberRule):
     at: float = Field(
         3, gt=0, le=1000, description="schedules, or cadences beyond the usual delay, without news"
     )
@@ -129,6 +137,10 @@ class Rules(Settings):
         ShareRule(at=0.05), description="more than this share of the newest run's records was rejected"
     )
     missed: CountRule = Field(CountRule(at=1), description="runs in a row that did not take place")
+    anomaly: StandingRule = Field(
+        StandingRule(), description="a series with more anomalies than `anomalies` allows"
+    )
+    drift: StandingRule = Field(StandingRule(), description="a series that has become another")
     memory: SizeRule = Field(SizeRule(at=400 << 20), description="the loader itself takes more")
     disk_free: ShareRule = Field(ShareRule(at=0.10), description="less of the store's disk is free")
     store: TimeRule = Field(
@@ -152,6 +164,8 @@ class SourceRules(Settings):
     error_rate: ShareRule | None = Field(None, description="as alerts.rules.error_rate")
     quarantined: ShareRule | None = Field(None, description="as alerts.rules.quarantined")
     missed: CountRule | None = Field(None, description="as alerts.rules.missed")
+    anomaly: StandingRule | None = Field(None, description="as alerts.rules.anomaly")
+    drift: StandingRule | None = Field(None, description="as alerts.rules.drift")
 
     def over(self, rules: Rules) -> Rules:
         """The rules that hold for the source."""

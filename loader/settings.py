@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import core_schema
 
 from loader.alertsettings import AlertSettings, LimitSettings, SourceRules
+from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.durations import MINUTE, Duration, Initial, micros
 from loader.readings import DAY, HOUR
 from loader.schedulesettings import DaemonSettings, Retention, Schedule
@@ -317,6 +318,10 @@ class Config(Settings):
     limits: dict[str, LimitSettings] = Field(
         default_factory=dict, description="values that are true but alarming, by parameter"
     )
+    anomalies: AnomalySettings = Field(
+        default_factory=AnomalySettings, description="readings that do not fit what was usual"
+    )
+    drift: DriftSettings = Field(default_factory=DriftSettings, description="series that become others")
     alerts: AlertSettings = Field(default_factory=AlertSettings, description="who is told of trouble")
     daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="how the daemon behaves")
     log: LogSettings = Field(default_factory=LogSettings, description="what is logged")

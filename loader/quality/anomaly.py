@@ -294,6 +294,9 @@ class UnitScale(_Alone):
 CORE: tuple[Detector, ...] = (RobustZScore(), UnitScale())
 """The detectors that run unless configured otherwise. They need numpy only."""
 
+DETECTORS: dict[str, Detector] = {one.name: one for one in (*CORE, ZScore())}
+"""Those of single series, by name."""
+
 
 def anomalous(detector: Detector, scores: Float64) -> Bool:
     """Which scores are those of anomalies; a reading that was not judged is none."""

@@ -135,6 +135,8 @@ def keys_in_models() -> set[tuple[str, ...]]:
         for path in leaves(config.Config.model_fields["alerts"].annotation)
         if path[0] == "slack" or path[-1] not in shown_once
     }
+    for block in ("anomalies", "drift"):
+        found |= {(block, *path) for path in leaves(config.Config.model_fields[block].annotation)}
     found |= {("daemon", *path) for path in leaves(config.Config.model_fields["daemon"].annotation)}
     found |= {("quality", *path) for path in leaves(config.QualitySettings) if path[0] != "parameters"}
     return found | {("log", *path) for path in leaves(config.LogSettings)}
@@ -211,6 +213,8 @@ quality:
   parameters:
     pm25: {range: [0, 1000]}
 limits:
+anomalies:
+drift:
 alerts:
   repeat: 4h
   rules: {failures: 3, quality_below: 90}
