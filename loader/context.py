@@ -11,21 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
 from loader.columns import sort_keys
 from loader.contracts import Checker
-from loader.readings import SECOND, Bool, Int64, Reach, Readings, Series, Window
+from loader.readings import Bool, Int64, Reach, Readings, Series, Window
 
 ROWS = 250_000
-"""About so many stored readings are looked at at once, by the cadence of their series."""
-
-UNKNOWN_CADENCE = 60 * SECOND
+"""About so many stored readings are looked at together; of one stretch always all."""
 
 NEAR = 100
-"""Changed readings that are not more than so many cadences apart are loaded around together."""
+"""Changed readings with no more than about so many stored ones between them are one stretch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,10 @@ class Stretch:
 class Stored(Protocol):
     """What a store has, inside the transaction of the commit."""
 
+    def count(self, stretches: Sequence[Stretch]) -> Sequence[int]:
+        """For each stretch how many readings are stored from `first` to `last`; ROWS, and no
+        more are counted, where there are more."""
+
     def edges(self, stretches: Sequence[Stretch]) -> Sequence[tuple[int, int]]:
         """For each stretch the times of the `rows`-th stored reading before `first` and of the
         `rows`-th after `last`; of the farthest where there are fewer, `first` and `last`
@@ -57,7 +60,7 @@ class Flagged:
     """What is to be written.
 
     readings    the changed readings, with their flags
-    neighbours  stored readings whose flag or tests change, with the new ones
+    neighbours  stored readings whose flag or tests change, with the new ones; one may come twice
     touched     by series index the window in which anything changed, from the reading before it on
     """
 
@@ -66,32 +69,24 @@ class Flagged:
     touched: dict[int, Window]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Group:
-    """Stretches that are looked at together; `changed` are positions in the changed readings."""
-
-    stretches: list[Stretch]
-    changed: list[Int64]
-
-
 def flagged(check: Checker, series: Sequence[Series], changed: Readings, stored: Stored) -> Flagged:
     """Flag changed readings (sorted by series and time, each once), and their stored neighbours."""
     flag, tests = changed.flag.copy(), changed.tests.copy()
     neighbours: list[Readings] = []
     touched: dict[int, Window] = {}
     reaches = [check.reach(one) for one in series]
-    for group in _groups(series, reaches, changed):
-        around = _around(group, reaches, stored)
-        merged, origin = _merge(stored.readings(around), changed, group)
+    for parts, around in _groups(reaches, changed, stored):
         own = np.zeros(len(changed) + 1, bool)
-        own[np.concatenate(group.changed)] = True
+        for part in parts:
+            own[part] = True
+        merged, origin = _merge(stored.readings(around), changed, {one.series for one in around})
         written = own[origin]
         found, bits = check(series, merged, written)
         if len(found) != len(merged) or len(bits) != len(merged):
             raise ValueError(f"the checker answered {len(found)} flags for {len(merged)} readings")
         flag[origin[written]], tests[origin[written]] = found[written], bits[written]
-        touches = affected(reaches, merged, written) & (origin < 0)
-        differs = touches & ((found != merged.flag) | (bits != merged.tests))
+        differs = affected(reaches, merged, written) & (origin < 0)
+        differs &= (found != merged.flag) | (bits != merged.tests)
         neighbours.append(merged.with_flags(found, bits).take(differs))
         for index, window in _touched(merged, written | differs):
             before = touched.get(index, window)
@@ -119,44 +114,76 @@ def affected(reaches: Sequence[Reach], readings: Readings, changed: Bool) -> Boo
     return found
 
 
-def _groups(series: Sequence[Series], reaches: Sequence[Reach], changed: Readings) -> Iterator[_Group]:
-    stretches: list[Stretch] = []
-    members: list[Int64] = []
-    rows = 0.0
-    for index, part in _runs(changed):
-        reach, time = reaches[index], changed.time[part]
-        wide = 2 * (reach.before + reach.after)
-        cadence = (series[index].cadence_s or 0) * SECOND or UNKNOWN_CADENCE
-        # Where a gap is not longer than what both sides load anyway, they are one stretch.
-        cuts = np.flatnonzero(np.diff(time) > max(wide, NEAR * cadence)) + 1
-        for positions in np.split(np.arange(part.start, part.stop), cuts):
-            first, last = int(changed.time[positions[0]]), int(changed.time[positions[-1]])
-            stretches.append(Stretch(index, first, last, max(1, reach.rows)))
-            members.append(positions)
-            rows += (last - first + wide) / cadence
-            if rows >= ROWS:
-                yield _Group(stretches, members)
-                stretches, members, rows = [], [], 0.0
-    if stretches:
-        yield _Group(stretches, members)
+def _groups(
+    reaches: Sequence[Reach], changed: Readings, stored: Stored
+) -> Iterator[tuple[list[slice], list[Stretch]]]:
+    """Parts of the changed readings that are looked at together, and what has to be loaded around
+    them."""
+    parts: list[slice] = []
+    around: list[Stretch] = []
+    rows = 0
+    all_parts = _parts(reaches, changed, stored)
+    stretches = [_stretch(reaches, changed, part) for part in all_parts]
+    widened = _widened(reaches, stretches, stored)
+    for part, one, inside in zip(all_parts, widened, stored.count(widened), strict=True):
+        if parts and rows + inside > ROWS:
+            yield parts, around
+            parts, around, rows = [], [], 0
+        parts.append(part)
+        around.append(one)
+        rows += inside
+    if parts:
+        yield parts, around
 
 
-def _around(group: _Group, reaches: Sequence[Reach], stored: Stored) -> list[Stretch]:
+def _parts(reaches: Sequence[Reach], changed: Readings, stored: Stored) -> list[slice]:
+    """The changed readings, cut between series, and where much is stored between two of them.
+
+    It is correct to cut anywhere: what lies around a part is loaded with it.
+    """
+    done = []
+    waiting = [part for _, part in _runs(changed)]
+    while waiting:
+        whole = [_stretch(reaches, changed, part) for part in waiting]
+        halves = []
+        for part, one, inside in zip(waiting, whole, stored.count(whole), strict=True):
+            if inside >= ROWS and part.stop - part.start > 1:
+                middle = (part.start + part.stop) // 2
+                halves += [slice(part.start, middle), slice(middle, part.stop)]
+            elif inside:
+                reach = reaches[one.series]
+                # Gaps no wider than what both of their sides load anyway are no reason to cut.
+                far = max(2 * (reach.before + reach.after), NEAR * (one.last - one.first) // inside)
+                cuts = np.flatnonzero(np.diff(changed.time[part]) > far) + part.start + 1
+                edges = [part.start, *cuts.tolist(), part.stop]
+                done += [slice(start, stop) for start, stop in pairwise(edges)]
+            else:
+                done.append(part)
+        waiting = halves
+    return done
+
+
+def _stretch(reaches: Sequence[Reach], changed: Readings, part: slice) -> Stretch:
+    index = int(changed.series[part.start])
+    first, last = int(changed.time[part.start]), int(changed.time[part.stop - 1])
+    return Stretch(index, first, last, max(1, reaches[index].rows))
+
+
+def _widened(reaches: Sequence[Reach], stretches: list[Stretch], stored: Stored) -> list[Stretch]:
     """What has to be loaded: from the affected readings on both sides once more the reach."""
     widened = []
-    for one, (first, last) in zip(group.stretches, stored.edges(group.stretches), strict=True):
+    for one, (first, last) in zip(stretches, stored.edges(stretches), strict=True):
         reach = reaches[one.series]
         low, high = min(first, one.first - reach.after), max(last, one.last + reach.before)
         widened.append(Stretch(one.series, low - reach.before, high + reach.after, one.rows))
     return widened
 
 
-def _merge(stored: Readings, changed: Readings, group: _Group) -> tuple[Readings, Int64]:
-    """Stored and changed readings of the group's series, sorted, each (series, time) once: a
-    changed one replaces the stored one. And of each its position in `changed`, -1 if stored."""
-    present = np.unique(np.array([s.series for s in group.stretches]))
+def _merge(stored: Readings, changed: Readings, series: set[int]) -> tuple[Readings, Int64]:
+    """Stored and changed readings of these series, sorted, each (series, time) once: a changed
+    one replaces the stored one. And of each its position in `changed`, -1 if stored."""
     # All that changed in these series, whichever group it is flagged in: it is context.
-    mine = np.flatnonzero(np.isin(changed.series, present))
+    mine = np.flatnonzero(np.isin(changed.series, list(series)))
     every = Readings.concat([stored, changed.take(mine)])
     origin = np.concatenate([np.full(len(stored), -1, np.int64), mine])
     order, _ = sort_keys(every.series.astype(np.int64), every.time)
@@ -169,11 +196,13 @@ def _merge(stored: Readings, changed: Readings, group: _Group) -> tuple[Readings
 
 def _runs(readings: Readings) -> Iterator[tuple[int, slice]]:
     """(series index, where its readings are), for those that have any."""
+    if not len(readings):
+        return
     series = readings.series
-    starts = np.concatenate([[0], np.flatnonzero(series[1:] != series[:-1]) + 1]) if len(series) else []
+    starts = [0, *(np.flatnonzero(series[1:] != series[:-1]) + 1).tolist()]
     ends = [*starts[1:], len(series)]
     for start, end in zip(starts, ends, strict=True):
-        yield int(series[start]), slice(int(start), int(end))
+        yield int(series[start]), slice(start, end)
 
 
 def _touched(readings: Readings, changed: Bool) -> Iterator[tuple[int, Window]]:

@@ -7,33 +7,33 @@ transaction of a second one. When it is where it should be it says `ready` and w
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from builders import Loading, good, series, span
+from builders import Checks, Loading, present, series, span
 from stores import by_name
 
-from loader.readings import Progress
+from loader.readings import Bool, Progress, Readings, Series, UInt8, UInt32
 
 
 def main(name: str, address: str, source: str, where: str) -> None:
     loading = Loading(by_name(name).open(address), source)
     first = series("s1")
 
-    def wait(*checked: object) -> None:
-        del checked
+    def wait() -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.read()
 
-    def stay(listed: object, readings: object) -> object:
+    def stay(listed: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
         wait()
-        return good(listed, readings)  # type: ignore[arg-type]
+        return present(listed, readings, written)
 
     loading.commit([(first, 1, 1.0), (first, 2, 2.0)], Progress(first.partition, cover=(span(0, 2),)))
     if where == "inside":
         loading.commit(
             [(first, 2, 2.5), (first, 3, 3.0)],
             Progress(first.partition, read=(span(1, 3),), cover=(span(1, 3),), watermark=span(1, 3).end),
-            check=stay,
+            check=Checks(stay),
         )
     wait()
 

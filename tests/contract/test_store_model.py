@@ -9,7 +9,7 @@ from itertools import count, pairwise
 from typing import Any
 
 import pytest
-from builders import Loading, at, good, series, span, values
+from builders import Checks, Loading, at, good, series, span, values
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -173,7 +173,7 @@ class Model(RuleBasedStateMachine):
         rows = [(s, hour + 0.5, value) for s in PARTITIONS[name] for hour in range(3)]
         batch = self.loading.batch(rows, Progress(name, read=(span(0, HOURS),), cover=(span(0, HOURS),)))
         with pytest.raises(ZeroDivisionError):
-            self.loading.write(batch, fails)
+            self.loading.write(batch, Checks(fails))
 
     @rule(name=st.sampled_from([None, *sorted(PARTITIONS)]), to=st.none() | st.integers(0, HOURS))
     def reset(self, name: str | None, to: int | None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Loading, at, hole, partition, readings, series, span, values
+from builders import Checks, Loading, at, hole, partition, readings, series, span, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import AnyStore, StoreCase
@@ -118,7 +118,7 @@ def test_what_has_expired_does_not_come_back(loading: Loading) -> None:
 def test_an_expired_change_is_no_revision(loading: Loading, query: Query) -> None:
     """A changed value of a time that has expired is counted and dropped, its checker not asked."""
     prune(loading, readings=at(9))
-    counts = loading.commit([(S1, 3, 77.0), (S1, 9, None)], check=lambda *_: pytest.fail("asked"))
+    counts = loading.commit([(S1, 3, 77.0), (S1, 9, None)], check=Checks(lambda *_: pytest.fail("asked")))
     assert counts == Counts(fetched=2, expired=2)
     assert query("SELECT count(*) FROM revision") == [(0,)]
     assert values(loading.store) == {}

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from builders import Loading, at, series
+from builders import Checks, Loading, at, series
 from stores import AnyStore
 
 from loader.readings import Reject
@@ -105,7 +105,7 @@ def test_a_failed_batch_quarantines_nothing(loading: Loading) -> None:
         [(series(), 1, 1.0)], rejects=[replace(BAD, payload=b"new")], replay=[digest(BAD.payload)]
     )
     with pytest.raises(ZeroDivisionError):
-        loading.write(batch, fails)  # type: ignore[arg-type]
+        loading.write(batch, Checks(fails))  # type: ignore[arg-type]
     (kept,) = loading.store.quarantined("src", 10)
     assert (kept.payload, kept.replayed_by) == (BAD.payload, None)
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Loading, at, good, partition, readings, series, span, values
+from builders import Checks, Loading, at, partition, present, readings, series, span, values
 from stores import AnyStore
 
-from loader.readings import Check, Flag, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.readings import Bool, Check, Flag, Progress, Reach, Readings, Series, UInt8, UInt32, Window
 from loader.records import Counts
 
 Query = Callable[[str], list[tuple[Any, ...]]]
-S1, S2 = series("s1"), series("s2")
+S1, S2, S3 = series("s1"), series("s2"), series("s3")
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def test_new_readings_are_stored_as_they_came(loading: Loading) -> None:
     def check(*_: object) -> tuple[UInt8, UInt32]:
         return np.array([1, 3, 4, 9], np.uint8), np.array([0, Check.UPSTREAM, 1 << 31, 0], np.uint32)
 
-    counts = loading.commit([(S1, 1, 1.25), (S1, 2, -999.0), (S2, 1, 1e300), (S2, 2, None)], check=check)
+    counts = loading.commit(
+        [(S1, 1, 1.25), (S1, 2, -999.0), (S2, 1, 1e300), (S2, 2, None)], check=Checks(check)
+    )
     assert loading.readings() == {
         ("s1", "pm25", "ug/m3", 1): (1.25, 1, 0),
         ("s1", "pm25", "ug/m3", 2): (-999.0, 3, Check.UPSTREAM),
@@ -84,20 +86,20 @@ def test_the_same_number_in_another_run_is_another_batch(loading: Loading) -> No
 
 
 def test_an_equal_reading_is_refetched(loading: Loading, query: Query) -> None:
-    """What is stored and equal is not written again, keeps its run, and is not shown to the checker."""
+    """What is stored and equal is not written again, keeps its run, and is not to be flagged."""
     loading.commit([(S1, 1, 1.0), (S1, 2, None)])
     seen: list[int] = []
 
-    def check(listed: Sequence[Series], found: Readings) -> tuple[UInt8, UInt32]:
-        seen.append(len(found))
-        return good(listed, found)
+    def check(listed: Sequence[Series], found: Readings, written: Bool) -> tuple[UInt8, UInt32]:
+        seen.extend(found.time[written].tolist())
+        return present(listed, found, written)
 
     first_run = loading.run
     loading.finish()
     loading.begin()
-    counts = loading.commit([(S1, 1, 1.0), (S1, 2, None), (S1, 3, 3.0)], check=check)
+    counts = loading.commit([(S1, 1, 1.0), (S1, 2, None), (S1, 3, 3.0)], check=Checks(check))
     assert (counts.new, counts.refetched, counts.revised, counts.missing) == (1, 2, 0, 0)
-    assert seen == [1]
+    assert seen == [at(3)]
     assert query("SELECT run_id, count(*) FROM reading GROUP BY run_id ORDER BY run_id") == [
         (first_run, 2),
         (loading.run, 1),
@@ -250,7 +252,7 @@ def test_a_checker_that_fails_leaves_nothing_written(loading: Loading, query: Qu
 
     batch = loading.batch([(S1, 1, 1.0)], Progress("p-s1", cover=(span(0, 1),)), places=[(S1, 0, 1.0, 2.0)])
     with pytest.raises(ZeroDivisionError):
-        loading.write(batch, fails)
+        loading.write(batch, Checks(fails))
     for table in ("reading", "series", "partition", "coverage", "place", "batch"):
         assert query(f"SELECT count(*) FROM {table}") == [(0,)], table
     # Another series takes what a careless cache would still hold for the first.
@@ -260,21 +262,26 @@ def test_a_checker_that_fails_leaves_nothing_written(loading: Loading, query: Qu
 
 
 def test_the_checker_sees_what_will_be_written(loading: Loading) -> None:
-    """It gets new and revised readings only, sorted, with the series they index."""
-    loading.commit([(S1, 1, 1.0), (S1, 2, 2.0), (S2, 1, 5.0)])
-    seen: list[tuple[str, int, float]] = []
+    """New and revised readings are marked, with their values; they come sorted, each once, among
+    the stored ones that are in their reach, with the series that they all index."""
+    loading.commit([(S1, 1, 1.0), (S1, 2, 2.0), (S2, 1, 5.0), (S1, 9, 9.0), (S1, 10, None)])
+    seen: list[tuple[str, int, float, bool]] = []
 
-    def check(listed: Sequence[Series], found: Readings) -> tuple[UInt8, UInt32]:
-        seen.extend(
-            (listed[i].sensor, t, v)
-            for i, t, v in zip(
-                found.series.tolist(), found.time.tolist(), found.value.tolist(), strict=True
-            )
-        )
-        return good(listed, found)
+    def check(listed: Sequence[Series], found: Readings, written: Bool) -> tuple[UInt8, UInt32]:
+        names = [listed[i].sensor for i in found.series.tolist()]
+        seen.extend(zip(names, found.time.tolist(), found.value.tolist(), written.tolist(), strict=True))
+        return present(listed, found, written)
 
-    loading.commit([(S1, 2, 2.5), (S1, 3, 3.0), (S1, 1, 1.0), (S2, 0, 4.0), (S2, 1, 5.0)], check=check)
-    assert seen == [("s1", at(2), 2.5), ("s1", at(3), 3.0), ("s2", at(0), 4.0)]
+    rows = [(S1, 2, 2.5), (S1, 3, 3.0), (S1, 1, 1.0), (S2, 0, 4.0), (S2, 1, 5.0), (S3, 1, 7.0)]
+    loading.commit(rows, check=Checks(check, Reach(rows=1)))
+    marked = [row[:3] for row in seen if row[3]]
+    assert marked == [("s1", at(2), 2.5), ("s1", at(3), 3.0), ("s2", at(0), 4.0), ("s3", at(1), 7.0)]
+    assert {row[:3] for row in seen if not row[3]} >= {
+        ("s1", at(1), 1.0),
+        ("s1", at(9), 9.0),
+        ("s2", at(1), 5.0),
+    }
+    assert [row[:2] for row in seen] == sorted({row[:2] for row in seen})
 
 
 def test_readers_see_nothing_of_a_commit_under_way_and_do_not_wait(loading: Loading) -> None:
@@ -286,15 +293,15 @@ def test_readers_see_nothing_of_a_commit_under_way_and_do_not_wait(loading: Load
         seen.append(values(loading.store))
         seen.append(loading.state().watermark)
 
-    def check(listed: Sequence[Series], found: Readings) -> tuple[UInt8, UInt32]:
+    def check(listed: Sequence[Series], found: Readings, written: Bool) -> tuple[UInt8, UInt32]:
         look()
         other = threading.Thread(target=look)
         other.start()
         other.join(20)
         assert not other.is_alive(), "a reader waits for the writer"
-        return good(listed, found)
+        return present(listed, found, written)
 
-    loading.commit([(S1, 1, 2.0), (S1, 2, 2.0)], Progress("p-s1", watermark=at(2)), check=check)
+    loading.commit([(S1, 1, 2.0), (S1, 2, 2.0)], Progress("p-s1", watermark=at(2)), check=Checks(check))
     assert seen == [{("s1", 1): 1.0}, at(1)] * 2
     look()
     assert seen[-2:] == [{("s1", 1): 2.0, ("s1", 2): 2.0}, at(2)]
@@ -383,10 +390,10 @@ def test_the_view_is_for_people(loading: Loading, query: Query) -> None:
         places=[(S1, 2, 27.7, 85.3), (S1, 3, 28.0, 85.0)],
     )
 
-    def sentinel(_: object, found: Readings) -> tuple[UInt8, UInt32]:
+    def sentinel(_: object, found: Readings, __: object) -> tuple[UInt8, UInt32]:
         return np.full(len(found), Flag.MISSING, np.uint8), np.full(len(found), Check.SENTINEL, np.uint32)
 
-    loading.commit([(S2, 2, -999.0)], check=sentinel)
+    loading.commit([(S2, 2, -999.0)], check=Checks(sentinel))
     assert query(
         "SELECT source, station, sensor, parameter, unit, value, flag, latitude, longitude FROM readings"
         " ORDER BY sensor, time"

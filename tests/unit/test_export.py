@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
-from builders import Loading, at, series
+from builders import Checks, Loading, at, series
 
 from loader.export import Form, Layout, Style, cell, export, numbers, ordered
-from loader.readings import HOUR, SECOND, Readings, Series, UInt8, UInt32, Window
+from loader.readings import HOUR, SECOND, Bool, Readings, Series, UInt8, UInt32, Window
 from loader.stores.sqlite import SQLiteStore
 
 ALWAYS = Window(-(2**62), 2**62)
@@ -68,10 +68,10 @@ def test_a_sentinel_is_no_value(loading: Loading, store: SQLiteStore) -> None:
     """What is flagged missing is empty, though the store keeps what the source sent."""
     s = series()
 
-    def missing(_: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
+    def missing(_: Sequence[Series], readings: Readings, __: Bool) -> tuple[UInt8, UInt32]:
         return (readings.flag * 0 + 9).astype("u1"), readings.tests
 
-    loading.commit([(s, 1, -999)], check=missing)
+    loading.commit([(s, 1, -999)], check=Checks(missing))
     assert table(store)[1][6:8] == ["", "9"]
     assert json.loads(written(store, Style(Form.JSON)))[0]["value"] is None
 

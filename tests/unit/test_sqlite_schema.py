@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+
+from builders import good
 
 from loader.errors import StoreError
 from loader.journal import Cutoffs
@@ -93,7 +98,7 @@ def test_a_file_of_version_1_goes_on_working(tmp_path: Path) -> None:
     batch = Batch(
         run, 0, "src", 21, listed, Readings.of([0, 0], [10**6, 5 * 10**6], [1.0, 5.0]), (), (), (), counts
     )
-    done = store.commit(lease, batch, lambda _, r: (r.flag, r.tests)).counts
+    done = store.commit(lease, batch, good).counts
     assert done == Counts(fetched=2, new=1, refetched=1, requests=3, errors=1)
     gone = store.prune(lease, Cutoffs(readings=2_000_000, revisions=2_000_000, runs=9, quarantine=5))
     assert gone == {"reading": 2, "revision": 1, "batch": 1, "run": 1, "quarantine": 1}
@@ -227,7 +232,7 @@ def loaded(tmp_path: Path) -> Path:
         (),
         Counts(),
     )
-    store.commit(lease, batch, lambda _, r: (r.flag, r.tests))
+    store.commit(lease, batch, good)
     store.close()
     return path
 

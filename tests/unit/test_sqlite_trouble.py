@@ -9,16 +9,20 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+
+from builders import good
+
 from loader.contracts import Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
-from loader.readings import Readings, Series, UInt8, UInt32, Window
+from loader.readings import Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.sqlite import SQLiteStore
 from loader.stores.sqlite.lease import lock_file
@@ -26,10 +30,6 @@ from loader.stores.sqlite.lease import lock_file
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = (Series("s1", "pm25", "ug/m3", "st1", "p1"),)
 ROWS = 2000
-
-
-def good(_: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
-    return readings.flag, readings.tests
 
 
 def batch(run: int, seq: int, rows: int = ROWS) -> Batch:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loader import columns, lateness, ledger
+from loader.context import flagged
 from loader.contracts import Checker, Committed
 from loader.readings import DAY, Bool, Flag, Float64, Int64, Readings, Series, Window
 from loader.records import COUNT_NAMES, Batch, Counts
 from loader.stores.sqlite import ledger_rows, retention
 from loader.stores.sqlite.database import SQL
+from loader.stores.sqlite.surroundings import Surroundings
 
 Key = tuple[str, str, str]
 
@@ -62,15 +64,17 @@ def write(
     stored = _look(connection, batch, known)
     bounds = np.searchsorted(batch.readings.series, np.arange(len(batch.series) + 1))
     split, old_values = _compare(connection, batch.readings, stored, bounds)
-    written = _check(batch, split, check)
-    _insert(connection, batch.run_id, stored.ids, written.take(split.new[split.new | split.revised]))
-    _revise(
-        connection,
-        batch.run_id,
-        stored.ids,
-        written.take(split.revised[split.new | split.revised]),
-        old_values,
+    changed = split.new | split.revised
+    found = flagged(
+        check,
+        batch.series,
+        batch.readings.take(changed),
+        Surroundings(connection, stored.ids, stored.fresh),
     )
+    written = found.readings
+    _insert(connection, batch.run_id, stored.ids, written.take(split.new[changed]))
+    _revise(connection, batch.run_id, stored.ids, written.take(split.revised[changed]), old_values)
+    _reflag(connection, stored.ids, found.neighbours)
     late = _late(batch, split.new, stored, bounds)
     _stretch(connection, batch.readings, split.new, stored.ids, bounds)
     _add_delays(connection, batch, late, stored.ids, bounds)
@@ -185,16 +189,6 @@ def _matching(
             yield stored_time[kept], stored_value[kept]
 
 
-def _check(batch: Batch, split: columns.Split, check: Checker) -> Readings:
-    readings = batch.readings.take(split.new | split.revised)
-    if len(readings) == 0:
-        return readings
-    flag, tests = check(batch.series, readings)
-    if len(flag) != len(readings) or len(tests) != len(readings):
-        raise ValueError(f"the checker answered {len(flag)} flags for {len(readings)} readings")
-    return readings.with_flags(flag, tests)
-
-
 def _insert(connection: sqlite3.Connection, run_id: int, ids: list[int], readings: Readings) -> None:
     n = len(readings)
     # Lists of plain Python numbers: SQLite would store NumPy's as blobs. NaN it binds as NULL.
@@ -223,6 +217,12 @@ def _revise(
     connection.executemany(
         SQL["add_revision"], zip(series, time, old_values.tolist(), value, run, strict=True)
     )
+
+
+def _reflag(connection: sqlite3.Connection, ids: list[int], neighbours: Readings) -> None:
+    series = np.array(ids, np.int64)[neighbours.series].tolist()
+    flag, tests, time = neighbours.flag.tolist(), neighbours.tests.tolist(), neighbours.time.tolist()
+    connection.executemany(SQL["put_flags"], zip(flag, tests, series, time, strict=True))
 
 
 def _late(batch: Batch, new: Bool, stored: _Stored, bounds: Int64) -> Bool:

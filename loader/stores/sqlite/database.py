@@ -34,7 +34,8 @@ _MEANING: dict[int, tuple[type[LoaderError], str]] = {
     sqlite3.SQLITE_CORRUPT: (StoreError, "the database is damaged ({error}); restore it from a backup"),
 }
 
-SQL = sqltext.queries(Path(__file__).with_name("queries.sql"))
+_HERE = Path(__file__).parent
+SQL = {**sqltext.queries(_HERE / "queries.sql"), **sqltext.queries(_HERE / "findings.sql")}
 
 
 class Database:
