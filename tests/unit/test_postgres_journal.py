@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg2
 import pytest
 from test_postgres_trouble import proxied
@@ -17,28 +15,6 @@ ZERO = 1_706_659_200_000_000
 """2024-01-31T00:00:00Z."""
 
 HOLD = 60 * SECOND
-
-pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
-
-
-@pytest.fixture(params=postgres.versions())
-def server(request: pytest.FixtureRequest) -> postgres.Server:
-    return postgres.server(request.param)
-
-
-@pytest.fixture
-def url(server: postgres.Server) -> Iterator[str]:
-    made = server.create()
-    yield made
-    server.drop(made)
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    made = PostgresStore(url)
-    made.migrate()
-    yield made
-    made.close()
 
 
 def dispatch(number: str, title: str = "st1 is silent") -> Dispatch:

@@ -36,20 +36,6 @@ VALUES (1, 0, '2024-01-31 00:30Z', '2024-01-31 00:30Z', 4, 3, 2),
        (2, 0, '2024-01-31 02:30Z', '2024-01-31 02:30Z', 5, 0, 1);
 """
 
-pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
-
-
-@pytest.fixture(params=postgres.versions())
-def server(request: pytest.FixtureRequest) -> postgres.Server:
-    return postgres.server(request.param)
-
-
-@pytest.fixture
-def url(server: postgres.Server) -> Iterator[str]:
-    made = server.create()
-    yield made
-    server.drop(made)
-
 
 def first_version(url: str) -> None:
     """The tables as the first version made them."""

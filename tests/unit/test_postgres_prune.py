@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,42 +14,16 @@ import pytest
 
 from loader.contracts import Lease
 from loader.journal import Cutoffs
-from loader.readings import DAY, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.readings import DAY, Progress, Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.postgres import PostgresStore, partitions
 from tests import postgres
-
-pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
-
-
-@pytest.fixture(params=postgres.versions())
-def server(request: pytest.FixtureRequest) -> postgres.Server:
-    return postgres.server(request.param)
-
-
-@pytest.fixture
-def url(server: postgres.Server) -> Iterator[str]:
-    made = server.create()
-    yield made
-    server.drop(made)
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    made = PostgresStore(url)
-    made.migrate()
-    yield made
-    made.close()
+from tests.checks import good
 
 
 def day(month: int, number: int = 1) -> int:
     """That day of 2024, 00:00 UTC."""
     return round(datetime(2024, month, number, tzinfo=UTC).timestamp()) * 1_000_000
-
-
-def good(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
-    del series
-    return np.ones(len(readings), np.uint8), readings.tests
 
 
 @dataclass
@@ -229,7 +203,7 @@ CREATE SCHEMA timescaledb_information;
 ALTER TABLE reading DETACH PARTITION reading_2024_01;
 ALTER TABLE reading DETACH PARTITION reading_2024_02;
 ALTER TABLE reading DETACH PARTITION reading_2024_03;
-DROP VIEW readings;
+DROP VIEW readings, flagged;
 DROP TABLE reading;
 CREATE TABLE reading (LIKE reading_2024_01 INCLUDING ALL);
 ALTER TABLE reading_2024_01 INHERIT reading;

@@ -13,11 +13,12 @@ import psycopg2
 import pytest
 
 from loader.errors import ConfigError, LeaseHeld, LoaderError, StoreError, StoreUnavailable
-from loader.readings import HOUR, SECOND, Progress, Readings, Reject, Series, UInt8, UInt32, Window
+from loader.readings import HOUR, SECOND, Bool, Progress, Readings, Reject, Series, UInt8, UInt32, Window
 from loader.records import Batch, Counts
 from loader.stores.postgres import PostgresStore
 from loader.stores.postgres.partitions import DIRECT
 from tests import postgres
+from tests.checks import Checks, good, present
 
 ZERO = 1_706_659_200_000_000
 """2024-01-31T00:00:00Z."""
@@ -25,33 +26,6 @@ ZERO = 1_706_659_200_000_000
 SERIES = Series("s1", "pm25", "ug/m3", "st1", "p1")
 N = 5
 """Readings in the batch."""
-
-pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=str(postgres.missing()))
-
-
-@pytest.fixture(params=postgres.versions())
-def server(request: pytest.FixtureRequest) -> postgres.Server:
-    return postgres.server(request.param)
-
-
-@pytest.fixture
-def url(server: postgres.Server) -> Iterator[str]:
-    made = server.create()
-    yield made
-    server.drop(made)
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[PostgresStore]:
-    made = PostgresStore(url)
-    made.migrate()
-    yield made
-    made.close()
-
-
-def good(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
-    del series
-    return np.where(np.isnan(readings.value), 9, 1).astype(np.uint8), readings.tests
 
 
 def batch(run: int, seq: int = 0, value: float = 1.0, series: Series = SERIES) -> Batch:
@@ -110,11 +84,11 @@ def test_serialization_failures_and_deadlocks_repeat_the_batch(
     fail(url, code, 2)
     asked: list[int] = []
 
-    def check(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
-        asked.append(len(readings))
-        return good(series, readings)
+    def judge(series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
+        asked.append(int(written.sum()))
+        return present(series, readings, written)
 
-    assert store.commit(lease, batch(run), check).counts.new == N
+    assert store.commit(lease, batch(run), Checks(judge)).counts.new == N
     assert asked == [N, N, N]
     assert stored(url) == ALL
 
@@ -260,7 +234,7 @@ def test_a_checker_that_answers_the_wrong_length_is_found_out(store: PostgresSto
     lease = store.acquire("src")
     run = store.begin_run(lease, "test", ZERO)
     with pytest.raises(ValueError, match="4 flags for 5 readings"):
-        store.commit(lease, batch(run), lambda s, r: good(s, r.take(np.arange(4))))
+        store.commit(lease, batch(run), Checks(lambda s, r, w: present(s, r.take(np.arange(4)), w)))
 
 
 def insert(url: str, hour: int, value: float) -> None:
@@ -277,14 +251,14 @@ def test_a_rival_without_a_lease_is_compared_with(url: str, store: PostgresStore
     store.commit(lease, replace(batch(run), readings=Readings.empty(), progress=()), good)
     asked: list[int] = []
 
-    def check(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
+    def judge(series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
         if not asked:
             insert(url, 1, 1.0)
             insert(url, 2, 7.0)
-        asked.append(len(readings))
-        return good(series, readings)
+        asked.append(int(written.sum()))
+        return present(series, readings, written)
 
-    counts = store.commit(lease, batch(run, 1), check).counts
+    counts = store.commit(lease, batch(run, 1), Checks(judge)).counts
     assert (counts.new, counts.refetched, counts.revised) == (N - 2, 1, 1)
     assert asked == [N, N - 1]
     assert postgres.rows(url, "SELECT old_value, new_value FROM revision") == [(7.0, 1.0)]
@@ -297,13 +271,13 @@ def test_a_rival_that_revises_is_compared_with(url: str, store: PostgresStore) -
     store.commit(lease, batch(run), good)
     asked: list[int] = []
 
-    def check(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
+    def judge(series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
         if not asked:
             postgres.execute(url, "UPDATE reading SET value = 9")
-        asked.append(len(readings))
-        return good(series, readings)
+        asked.append(int(written.sum()))
+        return present(series, readings, written)
 
-    assert store.commit(lease, batch(run, 1, 2.0), check).counts.revised == N
+    assert store.commit(lease, batch(run, 1, 2.0), Checks(judge)).counts.revised == N
     assert len(asked) == 2
     assert postgres.rows(url, "SELECT DISTINCT old_value, new_value FROM revision") == [(9.0, 2.0)]
 
@@ -315,13 +289,13 @@ def test_a_rival_that_does_not_stop_is_an_error(url: str, store: PostgresStore) 
     store.commit(lease, replace(batch(run), readings=Readings.empty(), progress=()), good)
     asked: list[int] = []
 
-    def check(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
-        asked.append(len(readings))
+    def judge(series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
+        asked.append(int(written.sum()))
         insert(url, len(asked), 1.0)
-        return good(series, readings)
+        return present(series, readings, written)
 
     with pytest.raises(StoreUnavailable, match="without the lease"):
-        store.commit(lease, batch(run, 1), check)
+        store.commit(lease, batch(run, 1), Checks(judge))
     assert asked == [5, 4, 3]
     assert stored(url) == {**ALL, "reading": 3, "coverage": 0}
 
