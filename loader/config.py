@@ -21,15 +21,13 @@ from loader.durations import Duration, Initial, format_duration, parse_duration,
 from loader.environment import VariableError, Variables, read_dotenv, unset
 from loader.errors import ConfigError
 from loader.modeltree import annotation_at, choices, is_secret, models, secrets
+from loader.qualitysettings import ParameterRule, QualitySettings, ScoreWeights, SourceQuality
 from loader.settings import (
     Config,
     Holes,
     LogFile,
     LogSettings,
     Lookback,
-    ParameterRule,
-    QualitySettings,
-    ScoreWeights,
     SourceSettings,
     StoreURL,
 )
@@ -59,6 +57,7 @@ __all__ = [
     "QualitySettings",
     "ScoreWeights",
     "Settings",
+    "SourceQuality",
     "SourceSettings",
     "StoreURL",
     "format_duration",

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import core_schema
 
 from loader.alertsettings import AlertSettings, LimitSettings, SourceRules
 from loader.analysissettings import AnomalySettings, DriftSettings
-from loader.durations import MINUTE, Duration, Initial, micros
+from loader.durations import MINUTE, Duration, Initial
+from loader.qualitysettings import QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR
 from loader.schedulesettings import DaemonSettings, Retention, Schedule
 from loader.settingsmodel import Settings
-
-if TYPE_CHECKING:
-    from loader.quality.score import Weights
 
 STORE_SCHEMES = ("sqlite", "postgresql", "postgres")
 DEFAULT_STORE = "sqlite:///state/loader.db"
@@ -154,6 +151,9 @@ class SourceSettings(Settings):
     schedule: Schedule = Field(default_factory=Schedule, description="when the daemon loads it")
     retention: Retention = Field(default_factory=Retention, description="how long rows are kept")
     alerts: SourceRules = Field(default_factory=SourceRules, description="rules that differ for it")
+    quality: SourceQuality = Field(
+        default_factory=SourceQuality, description="what is expected of its readings, where it differs"
+    )
 
     def unusable(self) -> str | None:
         """Why the source cannot run yet, in one line that says what to do; None when it can.
@@ -168,121 +168,6 @@ class SourceSettings(Settings):
     def request_limits(self) -> Mapping[int, int]:
         """Requests allowed (value) in so many seconds (key); empty where there is no limit."""
         return {}
-
-
-Span = tuple[float, float]
-
-
-class ParameterRule(Settings):
-    """What is expected of one parameter. Where `range` and `ranges` are both given, the range of
-    the reading's own unit counts."""
-
-    range: Span | None = Field(
-        None, description="[lowest, highest] in any unit; a value outside fails, the bounds pass"
-    )
-    ranges: dict[str, Span] = Field(
-        default_factory=dict, description="[lowest, highest] by unit, for a parameter that comes in several"
-    )
-    unit: str | None = Field(None, description="the unit to come in; readings in another are suspect")
-    sentinels: tuple[float, ...] | None = Field(
-        None, description="this parameter's codes for no value, instead of quality.sentinels"
-    )
-
-    @field_validator("range", "ranges")
-    @classmethod
-    def _ascending(cls, value: Any) -> Any:
-        for low, high in value.values() if isinstance(value, dict) else [value] if value else []:
-            if low > high:
-                raise ValueError(f"has its lowest above its highest; write [{high:g}, {low:g}]")
-        return value
-
-
-def _gas(ppm: Span, micrograms: Span) -> ParameterRule:
-    """A gas, whose values come as a share of volume or as mass per volume."""
-    return ParameterRule(
-        ranges={
-            "ppm": ppm,
-            "ppb": (ppm[0] * 1000, ppm[1] * 1000),
-            "µg/m³": micrograms,
-            "mg/m³": (micrograms[0] / 1000, micrograms[1] / 1000),
-        }
-    )
-
-
-PARAMETERS: dict[str, ParameterRule] = {
-    "pm25": ParameterRule(range=(0, 1000)),
-    "pm10": ParameterRule(range=(0, 10000)),
-    "pm1": ParameterRule(range=(0, 1000)),
-    "o3": _gas((-0.005, 0.6), (-10, 1200)),
-    "no2": _gas((-0.005, 2), (-10, 4000)),
-    "so2": _gas((-0.004, 3), (-10, 8000)),
-    "co": _gas((-0.4, 100), (-500, 120000)),
-    "temperature": ParameterRule(ranges={"c": (-100, 150), "f": (-148, 302)}, sentinels=(-999, -9999)),
-    "relativehumidity": ParameterRule(range=(0, 105)),
-    "pressure": ParameterRule(ranges={"hpa": (300, 1100), "mb": (300, 1100), "bar": (0, 1000)}),
-}
-"""The rules that hold unless configured otherwise. Wide on purpose: they catch instruments that
-are broken, not air that is bad. Where each bound comes from stands in docs/configuration.md."""
-
-
-class ScoreWeights(Settings):
-    """How much each component counts in the score; only their proportions matter."""
-
-    completeness: float = Field(0.35, ge=0, description="readings that came, of those that were due")
-    validity: float = Field(0.30, ge=0, description="readings that no check objects to")
-    timeliness: float = Field(0.15, ge=0, description="readings that were not late")
-    uniqueness: float = Field(0.10, ge=0, description="records that came once within one read")
-    consistency: float = Field(0.10, ge=0, description="records in the unit that was expected")
-
-    @model_validator(mode="after")
-    def _something_counts(self) -> Self:
-        if not any(getattr(self, name) for name in type(self).model_fields):
-            raise ValueError("are all 0; give at least one component a weight")
-        return self
-
-    def as_weights(self) -> Weights:
-        """The same, as the score takes them."""
-        from loader.quality.score import Weights
-
-        return Weights(**self.model_dump())
-
-
-class QualitySettings(Settings):
-    """Which readings are believed."""
-
-    parameters: dict[str, ParameterRule] = Field(
-        default_factory=lambda: dict(PARAMETERS),
-        validate_default=True,
-        description="what is expected of a parameter; what is not named keeps its default",
-    )
-    sentinels: tuple[float, ...] = Field(
-        (-99, -999, -9999), description="values that stand for no value, in every parameter"
-    )
-    future: Duration = Field(
-        5 * MINUTE, description="a reading stamped further ahead of the clock is quarantined"
-    )
-    earliest: date = Field(date(1990, 1, 1), description="a reading stamped before this day is quarantined")
-    weights: ScoreWeights = Field(
-        default_factory=ScoreWeights, description="what the components of the score count"
-    )
-
-    @field_validator("parameters")
-    @classmethod
-    def _over_defaults(cls, given: dict[str, ParameterRule]) -> dict[str, ParameterRule]:
-        """A rule keeps what it does not name from the shipped one; a new range replaces all
-        shipped ranges, since it was written by somebody who knows the unit."""
-        merged = dict(PARAMETERS)
-        for name, rule in given.items():
-            named = {key: getattr(rule, key) for key in rule.model_fields_set}
-            if named.keys() & {"range", "ranges"}:
-                named = {"range": rule.range, "ranges": rule.ranges} | named
-            merged[name] = PARAMETERS[name].model_copy(update=named) if name in PARAMETERS else rule
-        return merged
-
-    @property
-    def earliest_us(self) -> int:
-        """`earliest`, 00:00 UTC, in microseconds."""
-        return micros(self.earliest)
 
 
 class LogFile(Settings):

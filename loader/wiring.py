@@ -16,9 +16,8 @@ from loader.errors import AccessDenied, ConfigError, UsageError
 from loader.journalcontracts import Journal
 from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
-from loader.quality.checks import Checks, plain_unit
-from loader.quality.rules import OPEN, Rule
-from loader.readings import Series
+from loader.quality.checks import Checks
+from loader.qualityrules import rule_of
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.sources.simulator import SimulatorSettings
 
@@ -141,28 +140,7 @@ def find_locations(
 
 def build_check(config: Config, name: str) -> Checks:
     """The checks that every reading of a source goes through."""
-    del name
-    quality = config.quality
-
-    def rule_of(series: Series) -> Rule:
-        rule = quality.parameters.get(series.parameter)
-        if rule is None:
-            return Rule(sentinels=tuple(quality.sentinels))
-        sentinels = tuple(quality.sentinels) if rule.sentinels is None else rule.sentinels
-        unit = plain_unit(series.unit)
-        for one, span in rule.ranges.items():
-            if plain_unit(one) == unit:
-                return Rule(expected=True, fail=span, sentinels=sentinels)
-        foreign = (
-            bool(rule.ranges) and not rule.range if rule.unit is None else plain_unit(rule.unit) != unit
-        )
-        if foreign:
-            units = tuple(rule.ranges) if rule.unit is None else (rule.unit, *rule.ranges)
-            return Rule(expected=True, foreign=True, units=units, sentinels=sentinels)
-        expected = rule.range is not None or rule.unit is not None
-        return Rule(expected=expected, fail=rule.range or OPEN, sentinels=sentinels)
-
-    return Checks(rule_of)
+    return Checks(rule_of(config.quality, config.sources[name].quality))
 
 
 def build_policy(settings: SourceSettings) -> Policy:

@@ -16,7 +16,7 @@ from loader import config
 from loader.alertsettings import Channel, LimitSettings
 from loader.durations import format_duration
 from loader.modeltree import annotation_at, models
-from loader.settings import PARAMETERS
+from loader.qualitysettings import PARAMETERS
 from loader.wiring import TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
