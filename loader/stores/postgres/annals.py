@@ -1,15 +1,18 @@
-"""What a batch leaves beside its readings: places, rejected records, and how late readings came."""
+"""What a batch leaves beside its readings: places, rejected records, how late readings came, what each day
+has of them."""
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from psycopg2.extras import execute_batch
 
 from loader import lateness
-from loader.readings import Int32, Int64, Reject
+from loader.readings import DAY, Int32, Int64, Reject
 from loader.records import Batch
 from loader.sqltext import storable
 from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp
@@ -18,10 +21,12 @@ PAYLOAD = 65_536
 """Bytes of a rejected record that are kept."""
 
 
-def write_places(cursor: Cursor, batch: Batch, ids: Int32) -> None:
-    """A row only where a series moves. Of neighbours in one spot the earlier row stays alone."""
+def write_places(cursor: Cursor, batch: Batch, ids: Int32) -> int:
+    """A row only where a series moves; how often they moved from where they were before. Of
+    neighbours in one spot the earlier row stays alone."""
     if not batch.places:
-        return
+        return 0
+    moves = 0
     known: dict[int, dict[int, tuple[float, float]]] = {int(ids[p.series]): {} for p in batch.places}
     cursor.execute(SQL["places_of"], {"ids": sorted(known)})
     for number, time, latitude, longitude in cursor:
@@ -33,6 +38,7 @@ def write_places(cursor: Cursor, batch: Batch, ids: Int32) -> None:
         at = bisect_right(times, place.time)
         if at and rows[times[at - 1]] == spot:
             continue
+        moves += at > 0
         rows[place.time] = spot
         cursor.execute(
             SQL["put_place"],
@@ -41,6 +47,7 @@ def write_places(cursor: Cursor, batch: Batch, ids: Int32) -> None:
         if at < len(times) and rows[times[at]] == spot:
             del rows[times[at]]
             cursor.execute(SQL["drop_place"], {"id": number, "time": stamp(times[at])})
+    return moves
 
 
 def write_rejects(cursor: Cursor, batch: Batch) -> None:
@@ -72,12 +79,40 @@ def write_rejects(cursor: Cursor, batch: Batch) -> None:
         )
 
 
-def write_delays(cursor: Cursor, source: str, delays: Mapping[int, Int64]) -> None:
-    """Add the delays (microseconds, by series id) of late readings to their histograms."""
-    if not delays:
+def write_delays(cursor: Cursor, batch: Batch, late: Mapping[int, Int64]) -> None:
+    """Add the delays of late readings, given as times by series id, to their histograms."""
+    if not late:
         return
-    cursor.execute(SQL["lateness_of"], {"ids": sorted(delays)})
+    cursor.execute(SQL["lateness_of"], {"ids": sorted(late)})
     stored: dict[int, Sequence[int]] = dict(cursor)
-    for number in sorted(delays):
-        total = lateness.add([stored.get(number, []), lateness.histogram(delays[number]).tolist()])
-        cursor.execute(SQL["put_lateness"], {"source": source, "id": number, "histogram": list(total)})
+    for number in sorted(late):
+        delays = lateness.histogram(batch.read_at - late[number]).tolist()
+        total = lateness.add([stored.get(number, []), delays])
+        cursor.execute(
+            SQL["put_lateness"], {"source": batch.source, "id": number, "histogram": list(total)}
+        )
+
+
+def count_days(cursor: Cursor, batch: Batch, late: Mapping[int, Int64], ids: Int32) -> None:
+    """Add late readings (times by series id) and those repeated to the counts of their days."""
+    counts: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+    repeated = {
+        int(ids[i]): batch.repeated.time[batch.repeated.series == i]
+        for i in np.unique(batch.repeated.series)
+    }
+    for column, found in enumerate((late, repeated)):
+        for number, times in found.items():
+            days, many = np.unique((times - 1) // DAY * DAY, return_counts=True)
+            for day, count in zip(days.tolist(), many.tolist(), strict=True):
+                counts[number, day][column] += count
+    if counts:
+        keys = sorted(counts)
+        cursor.execute(
+            SQL["count_days"],
+            {
+                "ids": [number for number, _ in keys],
+                "days": [clamped(day) for _, day in keys],
+                "late": [counts[key][0] for key in keys],
+                "duplicate": [counts[key][1] for key in keys],
+            },
+        )

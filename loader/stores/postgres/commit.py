@@ -8,14 +8,16 @@ from dataclasses import asdict, replace
 import numpy as np
 from psycopg2 import errors
 
+from loader import columns
 from loader.context import Flagged, flagged
 from loader.contracts import Checker, Committed
 from loader.errors import StoreError, StoreUnavailable
 from loader.readings import Flag, Int32, Int64, Readings, Series, Window
 from loader.records import Batch, Counts
-from loader.stores.postgres import annals, around, progress, rows
+from loader.stores.postgres import annals, findings, progress, rows
 from loader.stores.postgres.partitions import Months
 from loader.stores.postgres.session import SQL, Cursor, micros, stamp
+from loader.stores.postgres.surroundings import Surroundings, reflag
 
 TRIES = 3
 """How often a batch is compared again because another writer had been quicker."""
@@ -39,10 +41,12 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
     batch = progress.unexpired(batch, before.expired)
     met, found = _readings(cursor, batch, check, series, others, ids=ids, months=months)
     new = batch.readings.take(met.split.new)
-    delays = _delays(batch, new, ids, before.coverage)
+    late = _late(batch, new, ids, before.coverage)
     _stretch(cursor, new, ids)
-    annals.write_delays(cursor, batch.source, delays)
-    annals.write_places(cursor, batch, ids)
+    findings.add_pending(cursor, {int(ids[i]): window for i, window in found.touched.items()})
+    annals.write_delays(cursor, batch, late)
+    annals.count_days(cursor, batch, late, ids)
+    moves = annals.write_places(cursor, batch, ids)
     annals.write_rejects(cursor, batch)
     progress.write(cursor, batch, before)
     flags = np.bincount(found.readings.flag, minlength=10).tolist()
@@ -51,11 +55,12 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
         new=len(new),
         refetched=int(met.split.refetched.sum()),
         revised=int(met.split.revised.sum()),
-        late=sum(map(len, delays.values())),
+        late=sum(map(len, late.values())),
         missing=flags[Flag.MISSING],
         suspect=flags[Flag.SUSPECT],
         failed=flags[Flag.FAIL],
         vanished=met.vanished,
+        inconsistent=batch.counts.inconsistent + moves,
     )
     cursor.execute(SQL["count_batch"], {**asdict(counts), "run_id": batch.run_id, "seq": batch.seq})
     return Committed(counts)
@@ -130,11 +135,13 @@ def _readings(
         met = rows.meet(cursor, batch, series, others)
         chosen = met.split.new | met.split.revised
         changed = batch.readings.take(chosen)
-        found = flagged(check, batch.series, changed, around.Around(cursor, series))
+        found = flagged(check, batch.series, changed, Surroundings(cursor, series))
         try:
             rows.copy_new(cursor, found.readings.take(met.split.new[chosen]), ids, batch.run_id, months)
             rows.revise(cursor, found.readings.take(met.split.revised[chosen]), met.old, ids, batch.run_id)
-            around.reflag(cursor, found.neighbours, ids)
+            neighbours, _ = columns.deduplicate(found.neighbours)
+            if len(reflag(cursor, neighbours, ids)) != len(neighbours):
+                raise rows.Moved
         except (errors.UniqueViolation, rows.Moved):
             cursor.execute("ROLLBACK TO SAVEPOINT readings")
             # Its rows may lie outside the extents that this transaction has seen.
@@ -144,15 +151,15 @@ def _readings(
     raise StoreUnavailable(f"another program keeps writing readings of {batch.source}, without the lease")
 
 
-def _delays(
+def _late(
     batch: Batch, new: Readings, ids: Int32, covered: Mapping[str, tuple[Window, ...]]
 ) -> dict[int, Int64]:
-    """By series id, how long after their time late readings were read (microseconds)."""
+    """By series id the times of readings that came when their time had been read before."""
     found = {}
     for index, times in rows.slices(new, len(ids)):
         late = times[rows.inside(times, covered[batch.series[index].partition])]
         if len(late):
-            found[int(ids[index])] = batch.read_at - late
+            found[int(ids[index])] = late
     return found
 
 

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
 
 from loader.journal import Cutoffs
 from loader.stores.postgres import partitions
 from loader.stores.postgres.partitions import Stretch
-from loader.stores.postgres.session import SQL, Cursor, one, stamp
-
-T = TypeVar("T")
+from loader.stores.postgres.session import SQL, Cursor, Transaction, one, stamp
 
 ROWS = 50_000
 """Rows deleted in one transaction, so that locks and the log stay small."""
 
-_TABLES = ("reading", "revision", "quarantine", "batch", "run")
+_TABLES = ("reading", "anomaly", "revision", "quarantine", "batch", "run")
 """In the order in which they go: a run after its batches."""
-
-
-class Transaction(Protocol):
-    """Does work in one transaction; may do it again where that failed."""
-
-    def __call__(self, work: Callable[[Cursor], T], /) -> T: ...
 
 
 def prune(
@@ -72,6 +63,7 @@ def _parameters(source: str, cutoffs: Cutoffs) -> dict[str, object]:
 def _concerned(cutoffs: Cutoffs) -> list[str]:
     """The tables, `reading` aside, that something may go from."""
     wanted = {
+        "anomaly": cutoffs.readings is not None,
         "revision": cutoffs.revisions is not None,
         "quarantine": cutoffs.quarantine is not None,
         "batch": cutoffs.batches is not None or cutoffs.runs is not None,
@@ -119,7 +111,15 @@ def _readings(
 
 def _expire(cursor: Cursor, *, parameters: Mapping[str, object], ids: Sequence[int]) -> tuple[int, int]:
     """From now on nothing up to the cutoff is fetched or stored any more."""
-    for query in ("expire_partitions", "expire_coverage", "trim_coverage", "expire_hole", "trim_hole"):
+    for query in (
+        "expire_partitions",
+        "expire_coverage",
+        "trim_coverage",
+        "expire_hole",
+        "trim_hole",
+        "expire_pending",
+        "trim_pending",
+    ):
         cursor.execute(SQL[query], parameters)
     return _delete(cursor, parameters=parameters, ids=ids)
 

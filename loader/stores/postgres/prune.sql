@@ -16,6 +16,14 @@ DELETE FROM hole WHERE source = %(source)s AND to_time <= %(readings)s;
 -- name: trim_hole
 UPDATE hole SET from_time = %(readings)s WHERE source = %(source)s AND from_time < %(readings)s;
 
+-- name: expire_pending
+DELETE FROM pending p USING series s
+WHERE s.id = p.series_id AND s.source = %(source)s AND p.to_time <= %(readings)s;
+
+-- name: trim_pending
+UPDATE pending p SET from_time = %(readings)s FROM series s
+WHERE s.id = p.series_id AND s.source = %(source)s AND p.from_time < %(readings)s;
+
 -- name: expiring_series
 SELECT id FROM series WHERE source = %(source)s AND first_time <= %(readings)s ORDER BY id;
 
@@ -37,6 +45,11 @@ SET first_time = (SELECT time FROM reading WHERE series_id = s.id ORDER BY time 
 WHERE s.id = ANY (ARRAY(
     SELECT id FROM series WHERE first_time >= %(start)s AND first_time < %(stop)s
     FOR NO KEY UPDATE SKIP LOCKED));
+
+-- name: prune_anomaly
+DELETE FROM anomaly WHERE ctid = ANY (ARRAY(
+    SELECT a.ctid FROM series s JOIN anomaly a ON a.series_id = s.id
+    WHERE s.source = %(source)s AND a.time <= %(readings)s LIMIT %(limit)s));
 
 -- name: prune_revision
 DELETE FROM revision WHERE ctid = ANY (ARRAY(
@@ -63,6 +76,10 @@ DELETE FROM run WHERE ctid = ANY (ARRAY(
 SELECT count(*) FROM series s
 CROSS JOIN LATERAL (SELECT FROM reading WHERE series_id = s.id AND time <= %(readings)s OFFSET 0) r
 WHERE s.source = %(source)s AND s.first_time <= %(readings)s;
+
+-- name: prunable_anomaly
+SELECT count(*) FROM series s JOIN anomaly a ON a.series_id = s.id
+WHERE s.source = %(source)s AND a.time <= %(readings)s;
 
 -- name: prunable_revision
 SELECT count(*) FROM series s JOIN revision v ON v.series_id = s.id

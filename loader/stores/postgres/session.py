@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import psycopg2
@@ -25,9 +25,23 @@ Backend = tuple[int, datetime]
 
 T = TypeVar("T")
 
+
+class Transaction(Protocol):
+    """Does work in one transaction; may do it again where that failed."""
+
+    def __call__(self, work: Callable[[Cursor], T], /) -> T: ...
+
+
 SQL = {
     name: sql
-    for file in ("queries.sql", "around.sql", "prune.sql", "journal.sql")
+    for file in (
+        "queries.sql",
+        "surroundings.sql",
+        "findings.sql",
+        "forget.sql",
+        "prune.sql",
+        "journal.sql",
+    )
     for name, sql in queries(Path(__file__).with_name(file)).items()
 }
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from loader.contracts import Checker, Committed, Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
+from loader.findings import Assessment, Model
 from loader.journal import Cutoffs, LimitEvent
-from loader.readings import Bool, Partition, Window
+from loader.readings import Bool, Int64, Partition, Readings, UInt8, UInt32, Window
 from loader.records import Batch, Outcome, RunReport
 from loader.sqltext import storable
-from loader.stores.postgres import commit, progress, prune, schema
+from loader.stores.postgres import commit, findings, forget, progress, prune, schema
 from loader.stores.postgres import lease as leases
 from loader.stores.postgres.alertbook import PostgresAlertBook
+from loader.stores.postgres.findingreports import PostgresFindings
 from loader.stores.postgres.journal import PostgresJournal
 from loader.stores.postgres.lease import PostgresLease
 from loader.stores.postgres.partitions import MonthMissing, Months
-from loader.stores.postgres.reports import PostgresReports
 from loader.stores.postgres.requests import PostgresRequests
 from loader.stores.postgres.session import (
     SQL,
@@ -38,14 +40,11 @@ from loader.stores.postgres.session import (
 
 T = TypeVar("T")
 
-FORGET_ROWS = 50_000
-"""Rows deleted in one transaction, so that locks and the log stay small."""
-
 _WRITING = Limits(statement_s=300, lock_s=30)
 _ASKING = Limits(statement_s=300, lock_s=10)
 
 
-class PostgresStore(PostgresReports, PostgresJournal, PostgresRequests, PostgresAlertBook):
+class PostgresStore(PostgresFindings, PostgresJournal, PostgresRequests, PostgresAlertBook):
     """A `Database`: store, reports, journal and alert book in one PostgreSQL database.
 
     Nothing connects before the first call. `url` must lead to the server itself or to a pooler
@@ -196,36 +195,7 @@ class PostgresStore(PostgresReports, PostgresJournal, PostgresRequests, Postgres
         return self._write(lease, work)
 
     def forget(self, lease: Lease) -> dict[str, int]:
-        """The ledger goes first: readings without coverage are only read again, coverage without
-        readings would be a loss nobody sees. Runs go last, so that the source stays listed."""
-        ids = [number for (number,) in self._rows("source_ids", {"source": lease.source})]
-        steps = deque[tuple[str, str | int]]()
-        steps.extend((table, lease.source) for table in ("coverage", "hole", "partition"))
-        steps.extend((table, i) for i in ids for table in ("reading", "revision", "place", "limit_event"))
-        steps.extend(
-            (table, lease.source)
-            for table in ("lateness", "quarantine", "series", "alert", "mute", "request", "batch", "run")
-        )
-        deleted = dict.fromkeys((table for table, _ in steps), 0)
-
-        def work(cursor: Cursor) -> list[tuple[str, int, bool]]:
-            room, gone = FORGET_ROWS, []
-            for table, of in steps:
-                cursor.execute(SQL[f"forget_{table}"], {"of": of, "limit": room})
-                count = cursor.rowcount
-                gone.append((table, count, count < room))
-                # A look at an empty table is work too.
-                room -= max(count, 1)
-                if room <= 0:
-                    break
-            return gone
-
-        while steps:
-            for table, count, done in self._write(lease, work):
-                deleted[table] += count
-                if done:
-                    steps.popleft()
-        return deleted
+        return forget.forget(lease.source, write=lambda work: self._write(lease, work), ask=self._ask)
 
     def prune(self, lease: Lease, cutoffs: Cutoffs) -> dict[str, int]:
         return prune.prune(
@@ -263,6 +233,16 @@ class PostgresStore(PostgresReports, PostgresJournal, PostgresRequests, Postgres
                 cursor.execute(SQL["add_limit_events"], parameters)
 
         self._write(lease, work)
+
+    def put_flags(self, lease: Lease, series_id: int, time: Int64, flag: UInt8, tests: UInt32) -> int:
+        given = Readings.of(np.zeros(len(time)), time, np.zeros(len(time)), tests, flag)
+        return self._write(lease, lambda cursor: findings.put_flags(cursor, lease.source, series_id, given))
+
+    def assess(self, lease: Lease, found: Assessment) -> None:
+        self._write(lease, lambda cursor: findings.assess(cursor, lease.source, found))
+
+    def put_model(self, lease: Lease, model: Model) -> None:
+        self._write(lease, lambda cursor: findings.put_model(cursor, lease.source, model))
 
     def drop_quarantined(self, lease: Lease, digests: Sequence[str]) -> int:
         def work(cursor: Cursor) -> int:

@@ -40,7 +40,7 @@ CREATE TABLE anomaly (
     detector    text NOT NULL,
     version     text NOT NULL,
     score       double precision NOT NULL,
-    explanation jsonb NOT NULL,
+    explanation json NOT NULL,
     PRIMARY KEY (series_id, time, detector)
 );
 CREATE INDEX anomaly_time ON anomaly (time);

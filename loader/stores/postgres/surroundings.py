@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loader.context import Stretch
+from loader.context import ROWS, Stretch
 from loader.readings import DAY, Int32, Int64, Readings
 from loader.stores.postgres import copy
-from loader.stores.postgres.rows import Known, Moved
+from loader.stores.postgres.rows import Known
 from loader.stores.postgres.session import SQL, Cursor, clamped
 
 NEAR = 31 * DAY
@@ -43,12 +43,26 @@ class _Found:
     tests: Int32
 
 
-class Around:
-    """`loader.context.Stored` inside a transaction; `series` are the batch's, in its order."""
+class Surroundings:
+    """A `loader.context.Stored` inside a transaction; `series` are the batch's, in its order."""
 
     def __init__(self, cursor: Cursor, series: Sequence[Known]) -> None:
         self._cursor = cursor
         self._series = series
+
+    def count(self, stretches: Sequence[Stretch]) -> list[int]:
+        counts = [0] * len(stretches)
+        asked = [
+            ask
+            for i, one in enumerate(stretches)
+            if (ask := _possible(_Ask(i, self._series[one.series], one.first, one.last, 0, 0)))
+        ]
+        if asked:
+            low, high = min(one.first for one in asked), max(one.last for one in asked)
+            self._cursor.execute(SQL["count_between"], {**_parameters(asked, low, high), "limit": ROWS})
+            for at, count in self._cursor:
+                counts[at] = count
+        return counts
 
     def edges(self, stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
         asked = []
@@ -98,20 +112,25 @@ class Around:
         return [near, self._copy(far, low, high)]
 
     def _copy(self, asked: Sequence[_Ask], low: int, high: int) -> _Found:
-        parameters: dict[str, object] = {
-            "at": [one.at for one in asked],
-            "ids": [one.known.id for one in asked],
-            "firsts": [clamped(one.first) for one in asked],
-            "lasts": [clamped(one.last) for one in asked],
-            "before": [one.before for one in asked],
-            "after": [one.after for one in asked],
-            "low": clamped(low),
-            "high": clamped(high),
-        }
+        parameters = _parameters(asked, low, high)
         stream = copy.Decoder(_AROUND)
         copy.run(self._cursor, self._cursor.mogrify(SQL["copy_around"], parameters).decode(), stream)
         at, time, value, flag, tests = stream.rest()
         return _Found(at, copy.from_server(time), value, flag, tests)
+
+
+def _parameters(asked: Sequence[_Ask], low: int, high: int) -> dict[str, object]:
+    return {
+        "at": [one.at for one in asked],
+        "ids": [one.known.id for one in asked],
+        "firsts": [clamped(one.first) for one in asked],
+        "lasts": [clamped(one.last) for one in asked],
+        "before": [one.before for one in asked],
+        "after": [one.after for one in asked],
+        # Said once more as constants, so that the planner opens only the months in question.
+        "low": clamped(low),
+        "high": clamped(high),
+    }
 
 
 def _possible(ask: _Ask) -> _Ask | None:
@@ -148,17 +167,10 @@ def _farther(asked: Sequence[_Ask], near: _Found, low: int, high: int) -> list[_
     return far
 
 
-def reflag(cursor: Cursor, readings: Readings, ids: Int32) -> None:
-    """Give stored readings other flags; the rest of them stays as it is.
-
-    Raises Moved where one of them is no longer there, or has these flags by now.
-    """
-    if len(readings) and len(changed(cursor, readings, ids)) != len(readings):
-        raise Moved
-
-
-def changed(cursor: Cursor, readings: Readings, ids: Int32) -> list[tuple[Any, ...]]:
-    """Give stored readings other flags; (series id, time) of those whose flags differed."""
+def reflag(cursor: Cursor, readings: Readings, ids: Int32) -> list[tuple[Any, ...]]:
+    """Give stored readings, each once, other flags; (series id, time) of those that differed."""
+    if not len(readings):
+        return []
     cursor.execute(SQL["look_up"])
     cursor.execute(
         SQL["reflag_readings"],

@@ -2,8 +2,7 @@
 
 -- name: copy_around
 -- Of each stretch the readings in it and the nearest ones on either side, as many as it asks for.
--- low and high are constants, so that the planner opens only the months in question; OFFSET 0 keeps
--- it from turning a few index look-ups into a scan of a whole month.
+-- OFFSET 0 keeps the planner from turning a few index look-ups into a scan of a whole month.
 COPY (
     SELECT w.at, r.time, r.value, r.flag, r.tests
     FROM unnest(%(at)s::integer[], %(ids)s::integer[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[],
@@ -23,6 +22,19 @@ COPY (
          ORDER BY time LIMIT w.after)
     ) r
 ) TO STDOUT (FORMAT binary);
+
+-- name: count_between
+SELECT w.at, r.rows
+FROM unnest(%(at)s::integer[], %(ids)s::integer[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
+    AS w(at, id, first, last)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows FROM (
+        SELECT FROM reading
+        WHERE series_id = w.id AND time >= w.first AND time <= w.last
+          AND time >= %(low)s AND time <= %(high)s
+        LIMIT %(limit)s
+    ) found
+) r;
 
 -- name: look_up
 -- Left to itself the planner scans whole months to meet a list of keys.
