@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from loader import planner
+from loader import planner, putaside
 from loader.columns import deduplicate
 from loader.contracts import Checker
+from loader.errors import LoaderError, Objection
+from loader.quality.cadence import Cadences, off_grid
 from loader.quality.score import due
 from loader.reading import Piece
-from loader.readings import SECOND, Check, Flag, Page, Place, Progress, Readings, Reject, Series, Window
+from loader.readings import SECOND, Check, Flag, Page, Place, Progress, Readings, Series, Window
 from loader.records import Batch, Counts
 
 MAX_READINGS = 20_000
@@ -22,89 +24,121 @@ MAX_READINGS = 20_000
 MAX_AGE_S = 2.0
 """Seconds that a page waits at most for others before it is committed."""
 
+Refusals = Mapping[tuple[str, str, str], Mapping[int, Objection]]
+"""The objections by the key of their series and by time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What was taken in of one partition: a page that answers for the windows `read` (`first` of
+    its task or not), or only progress. `digest` is that of the quarantined record it comes from.
+
+    `counts` are those of the page; `repeated` its readings that came again later, and were then
+    kept out.
+    """
+
+    partition: str
+    page: Page | None = None
+    read: tuple[Window, ...] = ()
+    first: bool = False
+    progress: Progress | None = None
+    digest: str | None = None
+    counts: Counts = field(default_factory=Counts)
+    repeated: tuple[tuple[Series, Readings], ...] = ()
+
 
 class Gathering:
     """The pages of the batch to come. Used by the writing thread alone."""
 
-    def __init__(self, check: Checker) -> None:
+    def __init__(self, check: Checker, cadences: Cadences) -> None:
         self._check = check
-        self._clear()
+        self._cadences = cadences
+        self.clear()
 
-    def _clear(self) -> None:
-        self._index: dict[tuple[str, str, str], int] = {}
-        self._series: list[Series] = []
-        self._readings: list[Readings] = []
-        self._places: list[Place] = []
-        self._rejects: list[Reject] = []
-        self._progress: list[Progress] = []
-        self._counts = Counts()
+    def clear(self) -> None:
+        """Begin the next batch."""
+        self._parts: list[_Part] = []
         self._rows = 0
         self._since: float | None = None
+        self.kept_out = 0
+        """Records of a replay that rules have kept out of this batch."""
 
     def add(self, piece: Piece) -> None:
         """Take a piece in."""
         if self._since is None:
             self._since = time.monotonic()
-        self._progress.append(piece.progress)
-        if piece.page is not None and piece.window is not None:
-            self.add_page(piece.page, piece.progress.read, first=piece.first)
+        page = piece.page if piece.window is not None else None
+        part = _Part(
+            piece.task.partition, page, piece.progress.read, first=piece.first, progress=piece.progress
+        )
+        self._add(part)
 
-    def add_page(self, page: Page, read: Sequence[Window], *, first: bool = False) -> None:
-        """Take a page in that answers for the windows `read`; `first` of its task or not."""
-        numbers = np.array([self._number(s) for s in page.series], np.int32)
-        readings = page.readings
-        if len(readings):
-            readings = replace(readings, series=numbers[readings.series])
-            self._readings.append(readings)
-        self._places.extend(replace(p, series=int(numbers[p.series])) for p in page.places)
-        self._rejects.extend(page.rejects)
-        self._rows += len(readings) + len(page.rejects)
-        self._counts += self._expected(page, read, first)
+    def add_record(self, partition: str, page: Page, digest: str) -> None:
+        """Take a quarantined record in that has become a reading."""
+        self._add(_Part(partition, page, digest=digest))
 
-    def _number(self, series: Series) -> int:
-        number = self._index.setdefault(series.key, len(self._series))
-        if number == len(self._series):
-            self._series.append(series)
-        return number
+    def _add(self, part: _Part) -> None:
+        if part.page is not None:
+            self._rows += len(part.page.readings) + len(part.page.rejects)
+        self._parts.append(self._counted(part))
 
-    def _expected(self, page: Page, read: Sequence[Window], first: bool) -> Counts:
+    def _counted(self, part: _Part) -> _Part:
+        return part if part.page is None else replace(part, counts=self._count(part.page, part))
+
+    def _count(self, page: Page, part: _Part) -> Counts:
         """What can be counted before the store is asked: what was due, and what came of it.
 
         A series' readings are due up to the newest one that came: younger ones may be late. On
         the first page of a task they are due from the oldest one that came: the window may begin
-        before the sensor did.
+        before the sensor did. Inconsistent is what comes in a foreign unit or does not lie where
+        most of the page's stamps do.
         """
         readings = page.readings
         flag, tests = self._check.alone(page.series, readings)
+        inconsistent = (tests & np.uint32(Check.UNIT)) != 0
+        present = flag != Flag.MISSING
         expected = observed = 0
         for number, series in enumerate(page.series):
             mine = readings.series == number
-            if not series.cadence_s or not mine.any():
+            if not mine.any():
                 continue
-            step = int(series.cadence_s * SECOND)
-            newest = int(readings.time[mine].max())
-            oldest = int(readings.time[mine].min()) - step
-            times = np.sort(readings.time[mine & (flag != Flag.MISSING)])
+            every = readings.time[mine]
+            low, high = int(every.min()), int(every.max())
+            odd = np.zeros(len(every), bool)
+            for piece, cadence_s in self._cadences.of(series, Window(low - 1, high)):
+                if cadence_s:
+                    inside = (every > piece.start) & (every <= piece.end)
+                    odd[inside] = off_grid(every[inside], cadence_s)
+            inconsistent[mine] |= odd
             # Not np.unique: it hashes, and takes longer than all the rest of this together.
+            times = np.sort(readings.time[mine & present])
             times = times[np.append(times[1:] != times[:-1], True)[: len(times)]]
-            for window in read:
-                start = max(window.start, oldest) if first else window.start
-                asked = Window(start, min(window.end, newest))
-                wanted = due(asked, step, newest) if asked else 0
-                came = int(np.count_nonzero((times > asked.start) & (times <= asked.end)))
-                expected += wanted
-                observed += min(came, wanted)
+            for window in part.read:
+                asked = Window(window.start, min(window.end, high))
+                for piece, cadence_s in self._cadences.of(series, asked):
+                    step = int((cadence_s or 0) * SECOND)
+                    start = max(piece.start, low - step) if part.first else piece.start
+                    if not step or start >= piece.end:
+                        continue
+                    # Where the cadence changes there is a stamp that both grids go through.
+                    wanted = due(
+                        Window(start, piece.end), step, high if piece.end == asked.end else piece.end
+                    )
+                    before, through = np.searchsorted(times, [start, piece.end], side="right").tolist()
+                    expected += wanted
+                    observed += min(through - before, wanted)
         return Counts(
             fetched=page.fetched,
+            duplicate=sum(len(readings) for _, readings in part.repeated),
             quarantined=len(page.rejects),
             due=expected,
             observed=observed,
-            inconsistent=int(np.count_nonzero(tests & np.uint32(Check.UNIT))),
+            inconsistent=int(np.count_nonzero(inconsistent)),
         )
 
     @property
     def empty(self) -> bool:
-        return not self._progress and not self._rows
+        return not self._parts
 
     @property
     def ripe(self) -> bool:
@@ -113,23 +147,147 @@ class Gathering:
             self._since is not None and time.monotonic() - self._since >= MAX_AGE_S
         )
 
-    def batch(
-        self, *, run_id: int, seq: int, source: str, read_at: int, used: Counts, replay: Iterable[str] = ()
-    ) -> Batch:
-        """Close the batch and begin the next. `used` carries requests and bytes."""
-        readings, repeated = deduplicate(Readings.concat(self._readings))
-        batch = Batch(
+    def batch(self, *, run_id: int, seq: int, source: str, read_at: int, used: Counts) -> Batch:
+        """What was taken in, as one batch. `used` carries requests and bytes."""
+        numbering = _Numbering()
+        readings: list[Readings] = []
+        repeated: list[Readings] = []
+        places: list[Place] = []
+        counts = used
+        for part in self._parts:
+            counts += part.counts
+            repeated += [numbering.moved((one,), again) for one, again in part.repeated]
+            if part.page is None:
+                continue
+            if len(part.page.readings):
+                readings.append(numbering.moved(part.page.series, part.page.readings))
+            of = numbering.numbers(part.page.series)
+            places += [replace(p, series=int(of[p.series])) for p in part.page.places]
+        kept, dropped = deduplicate(Readings.concat(readings))
+        return Batch(
             run_id=run_id,
             seq=seq,
             source=source,
             read_at=read_at,
-            series=tuple(self._series),
-            readings=readings,
-            places=tuple(self._places),
-            rejects=tuple(self._rejects),
-            progress=planner.merge(self._progress),
-            counts=self._counts + used + Counts(duplicate=repeated),
-            replay=tuple(replay),
+            series=tuple(numbering.series),
+            readings=kept,
+            places=tuple(places),
+            rejects=tuple(r for part in self._parts if part.page for r in part.page.rejects),
+            progress=planner.merge(part.progress for part in self._parts if part.progress is not None),
+            counts=counts + Counts(duplicate=len(dropped)),
+            replay=tuple(part.digest for part in self._parts if part.digest is not None),
+            repeated=Readings.concat([*repeated, dropped]),
         )
-        self._clear()
-        return batch
+
+    def refuse(
+        self, series: Sequence[Series], objections: Iterable[Objection], *, all_of: bool
+    ) -> dict[str, str]:
+        """Take out what rules keep out of the store; `series` are those of the batch.
+
+        Of a partition with a reading whose rule is to stop, everything goes and its task is over:
+        these partitions are given back, with what to tell. Other readings become rejects (with
+        `all_of` all readings of their series do); a record of a replay stays where it is.
+        """
+        refusals: dict[tuple[str, str, str], dict[int, Objection]] = {}
+        for one in objections:
+            refusals.setdefault(series[one.series].key, {})[one.time] = one
+        stopped: dict[str, str] = {}
+        parts: list[_Part] = []
+        answered: set[tuple[tuple[str, str, str], int]] = set()
+        changed = False
+        # Of a reading that came more than once the last one counts: the others were repeated.
+        for part in reversed(self._parts):
+            hits = _hits(part, refusals, all_of=all_of)
+            changed = changed or bool(hits)
+            stop = next(((one, row) for row, one in hits.items() if one.stop), None)
+            if stop is not None and part.page is not None:
+                stopped.setdefault(part.partition, _message(part.page, *stop))
+            if hits and part.digest is not None:
+                self.kept_out += 1
+                continue
+            parts.append(self._counted(_without(part, hits, answered)) if hits else part)
+        if not changed:
+            raise LoaderError("the checker keeps readings out that are not in the batch")
+        parts.reverse()
+        self.kept_out += sum(p.digest is not None for p in parts if p.partition in stopped)
+        live = {p.partition for p in parts if p.progress is not None}
+        self._parts = [p for p in parts if p.partition not in stopped] + [
+            _Part(name, progress=Progress(name, ended=True, error=why))
+            for name, why in stopped.items()
+            if name in live
+        ]
+        return stopped
+
+
+class _Numbering:
+    """The series of a batch, each once, in order of first appearance."""
+
+    def __init__(self) -> None:
+        self.series: list[Series] = []
+        self._index: dict[tuple[str, str, str], int] = {}
+
+    def numbers(self, series: Sequence[Series]) -> list[int]:
+        out = []
+        for one in series:
+            number = self._index.setdefault(one.key, len(self.series))
+            if number == len(self.series):
+                self.series.append(one)
+            out.append(number)
+        return out
+
+    def moved(self, series: Sequence[Series], readings: Readings) -> Readings:
+        """The readings with the batch's numbers instead of their page's."""
+        return replace(readings, series=np.array(self.numbers(series), np.int32)[readings.series])
+
+
+def _hits(part: _Part, refusals: Refusals, *, all_of: bool) -> dict[int, Objection]:
+    """The rows of the part's page that are objected to."""
+    if part.page is None:
+        return {}
+    hits: dict[int, Objection] = {}
+    readings = part.page.readings
+    for number, series in enumerate(part.page.series):
+        by_time = refusals.get(series.key)
+        if by_time is None:
+            continue
+        for row in np.flatnonzero(readings.series == number).tolist():
+            one = by_time.get(int(readings.time[row]))
+            if one is None and all_of:
+                first = next(iter(by_time.values()))
+                one = replace(
+                    first, reason=f"{first.rule} objects to one reading of its series after another"
+                )
+            if one is not None:
+                hits[row] = one
+    return hits
+
+
+def _without(
+    part: _Part, hits: Mapping[int, Objection], answered: set[tuple[tuple[str, str, str], int]]
+) -> _Part:
+    """The part without these readings. Those in `answered` came again later; the rest becomes
+    rejects and is added to `answered`."""
+    page = part.page
+    assert page is not None  # noqa: S101 (a part without a page has no readings to object to)
+    readings, rejects, repeated = page.readings, [], list(part.repeated)
+    for row in sorted(hits, reverse=True):
+        series = page.series[int(readings.series[row])]
+        time = int(readings.time[row])
+        if (series.key, time) in answered:
+            again = replace(readings.take(np.array([row])), series=np.zeros(1, np.int32))
+            repeated.append((series, again))
+            continue
+        answered.add((series.key, time))
+        rejects.append(putaside.reject(part.partition, series, readings, row, hits[row]))
+    kept = np.ones(len(readings), bool)
+    kept[list(hits)] = False
+    page = replace(page, readings=readings.take(kept), rejects=(*page.rejects, *reversed(rejects)))
+    return replace(part, page=page, repeated=tuple(repeated))
+
+
+def _message(page: Page, objection: Objection, row: int) -> str:
+    series = page.series[int(page.readings.series[row])]
+    return (
+        f"stopped by the rule {objection.rule}: {objection.reason} (sensor {series.sensor}, "
+        f"{series.parameter} at {putaside.stamp(objection.time)}, value {objection.value:.10g})"
+    )

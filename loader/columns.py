@@ -29,19 +29,18 @@ def sort_keys(series: Int64, time: Int64) -> tuple[Int64, Int64 | None]:
     return np.lexsort((time, series)), None
 
 
-def deduplicate(readings: Readings) -> tuple[Readings, int]:
+def deduplicate(readings: Readings) -> tuple[Readings, Readings]:
     """Readings sorted by (series, time), each key once: the last in the given order wins.
-    Also returns how many were dropped."""
+    Also returns those that were dropped, sorted likewise."""
     order, packed = sort_keys(readings.series.astype(np.int64), readings.time)
     if len(order) < 2:
-        return readings, 0
+        return readings, Readings.empty()
     if packed is not None:
         last = np.append(packed[1:] != packed[:-1], True)
     else:
         series, time = readings.series[order], readings.time[order]
         last = np.append((series[1:] != series[:-1]) | (time[1:] != time[:-1]), True)
-    kept = order[last]
-    return readings.take(kept), len(order) - len(kept)
+    return readings.take(order[last]), readings.take(order[~last])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,33 +5,40 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from loader import lateness, planner
 from loader.batches import Gathering
-from loader.contracts import Checker, Clock, Lease, Source, Store, Survey, Usage
+from loader.contracts import Checker, Clock, Database, Lease, Source, Survey, Usage
 from loader.errors import (
     Interrupted,
     LeaseHeld,
     LeaseLost,
     LoaderError,
+    Refused,
     SourceUnavailable,
     StoreUnavailable,
     UsageError,
 )
 from loader.log import get_logger
 from loader.planner import Ledger, Policy
+from loader.quality.cadence import Cadences
 from loader.quality.score import Weights, score
 from loader.reading import Reader, attended
-from loader.readings import HOUR, Flag, PartitionState, Task, TaskKind, UInt8, Window
+from loader.readings import HOUR, Flag, PartitionState, Series, Task, TaskKind, UInt8, Window
 from loader.records import Counts, Outcome, RunReport
 
 T = TypeVar("T")
 
 STORE_PATIENCE_S = 300.0
 """How long a run waits for a store that went away before it gives up."""
+
+ROUNDS = 20
+"""So often rules may object to further readings of a batch once others are out of it; then all of
+these series are kept out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +78,35 @@ class Observer(Protocol):
 @dataclass(slots=True)
 class Tally:
     """What the run adds up to so far. `failed` says what went wrong by partition or station; of the
-    partitions in `lost` more than the try of an old hole failed."""
+    partitions in `lost` more than the try of an old hole failed; those in `stopped` a rule has
+    stopped. `kept_out` counts the records of a replay that rules kept out."""
 
     counts: Counts = field(default_factory=Counts)
     used: Usage = field(default_factory=Usage)
     seq: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    stopped: set[str] = field(default_factory=set)
+    kept_out: int = 0
     ended: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Runs orders for one source. Everything it needs is handed in; it names no adapter."""
+    """Runs orders for one source. Everything it needs is handed in; it names no adapter.
+
+    `cadence_s` says which cadence the configuration sets for a series, in seconds.
+    """
 
     source: Source
-    store: Store
+    store: Database
     check: Checker
     policy: Policy
     weights: Weights
     clock: Clock
     stop: threading.Event
     observer: Observer
+    cadence_s: Callable[[Series], float | None] = lambda series: None  # noqa: ARG005
 
     def run(self, order: Order, lease: Lease | None = None) -> RunReport:
         """Do what `order` says; what went wrong is in the report. It is without `finished` where
@@ -201,8 +215,8 @@ class Pipeline:
             self._patiently(lambda: self.store.register(lease, fresh, now))
             known = self.store.partitions(name)
 
-        def commit(gathering: Gathering) -> None:
-            self.commit(lease, gathering, report.id, tally)
+        def commit(gathering: Gathering) -> set[str]:
+            return self.commit(lease, gathering, report.id, tally)
 
         states = planner.surveyed(known, survey, now)
         tally.failed.update({f"station {s}": why for s, why in survey.failed.items()})
@@ -216,13 +230,14 @@ class Pipeline:
         states: Sequence[PartitionState],
         report: RunReport,
         tally: Tally,
-        commit: Callable[[Gathering], None],
+        commit: Callable[[Gathering], set[str]],
     ) -> RunReport:
-        """Read what there is to read, handing every ripe batch to `commit`."""
+        """Read what there is to read, handing every ripe batch to `commit`, which names the
+        partitions that are to be read no further."""
         name, now = self.source.name, report.started
         self.observer.planned(name, tasks, sum(map(self.source.requests, tasks)))
         ledgers = {s.name: Ledger(s, now, self.policy) for s in states}
-        gathering = Gathering(self.check)
+        gathering = self.gathering()
         with Reader(self.source, tasks, states, ledgers) as reader:
             for piece in reader.pieces(self.stop):
                 if piece is not None:
@@ -235,7 +250,8 @@ class Pipeline:
                         self.observer.warned(name, f"{piece.task.partition}: {piece.failed}")
                     self.observer.advanced(name, piece.task, piece.window, piece.progress.ended)
                 if gathering.ripe:
-                    commit(gathering)
+                    for partition in commit(gathering):
+                        reader.abandon(partition)
         if not gathering.empty:
             commit(gathering)
         # Those that had nothing to read are well.
@@ -249,7 +265,9 @@ class Pipeline:
             outcome = Outcome.INTERRUPTED
         elif not tally.failed and down is None:
             outcome = Outcome.OK
-        elif (down is not None or all_lost) and good == 0 and tally.counts.fetched == 0:
+        elif (
+            (down is not None or all_lost) and good == 0 and tally.counts.fetched == 0 and not tally.stopped
+        ):
             outcome = Outcome.FAILED
         else:
             outcome = Outcome.PARTIAL
@@ -269,24 +287,50 @@ class Pipeline:
         tally.used = used
         return since
 
-    def commit(
-        self, lease: Lease, gathering: Gathering, run_id: int, tally: Tally, replay: Sequence[str] = ()
-    ) -> None:
-        batch = gathering.batch(
-            run_id=run_id,
-            seq=tally.seq,
-            source=self.source.name,
-            read_at=self.clock(),
-            used=self._used(tally),
-            replay=replay,
-        )
+    def gathering(self) -> Gathering:
+        """An empty batch to come, that knows the cadences as learned so far."""
+        found = self.store.cadences(self.source.name) if hasattr(self.store, "cadences") else {}
+        keys = {s.id: s.series.key for s in self.store.series(self.source.name)} if found else {}
+        learned = {
+            keys[number]: [(c.from_time, c.cadence_s) for c in its]
+            for number, its in found.items()
+            if number in keys
+        }
+        return Gathering(self.check, Cadences(self.cadence_s, learned))
+
+    def commit(self, lease: Lease, gathering: Gathering, run_id: int, tally: Tally) -> set[str]:
+        """Commit what was gathered, save what rules keep out of the store; returns the partitions
+        that a rule has stopped.
+
+        A reading whose rule says quarantine becomes a reject. Where one says stop, nothing of its
+        partition is committed, and the task has failed.
+        """
+        name, seq, read_at, used = self.source.name, tally.seq, self.clock(), self._used(tally)
         tally.seq += 1
-        log = get_logger(source=self.source.name, run_id=run_id, seq=batch.seq)
-        log.debug("commit.begin", readings=len(batch.readings))
-        done = self._patiently(lambda: self.store.commit(lease, batch, self.check))
+        log = get_logger(source=name, run_id=run_id, seq=seq)
+        stopped: dict[str, str] = {}
+        attempt = 0
+        while True:
+            attempt += 1
+            batch = gathering.batch(run_id=run_id, seq=seq, source=name, read_at=read_at, used=used)
+            log.debug("commit.begin", readings=len(batch.readings), attempt=attempt)
+            try:
+                done = self._patiently(partial(self.store.commit, lease, batch, self.check))
+                break
+            except Refused as refused:
+                log.debug("commit.refused", objections=len(refused.objections))
+                stopped |= gathering.refuse(batch.series, refused.objections, all_of=attempt > ROUNDS)
+        tally.kept_out += gathering.kept_out
+        gathering.clear()
+        for partition, why in stopped.items():
+            tally.failed[partition] = why
+            self.observer.warned(name, f"{partition}: {why}")
+        for those in (tally.ended, tally.lost, tally.stopped):
+            those.update(stopped)
         tally.counts += done.counts
         log.debug("commit.end", new=done.counts.new, revised=done.counts.revised)
-        self.observer.committed(self.source.name, tally.counts, tally.used)
+        self.observer.committed(name, tally.counts, tally.used)
+        return set(stopped)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Repeat a store call while the store is away, with growing pauses."""
@@ -329,17 +373,19 @@ class Pipeline:
         states = planner.surveyed(known, survey, started)
         tally = Tally()
 
-        def count(gathering: Gathering) -> None:
+        def add_up(gathering: Gathering) -> set[str]:
             batch = gathering.batch(
                 run_id=0, seq=0, source=self.source.name, read_at=started, used=self._used(tally)
             )
+            gathering.clear()
             flag, _ = self.check.alone(batch.series, batch.readings)
             tally.counts += batch.counts + flagged(flag)
+            return set()
 
         report = RunReport(0, self.source.name, order.trigger, started)
         tasks = self.tasks(order, states, survey, started, known)
         chosen = planner.select(states, order.stations, order.sensors)
-        report = self._read(tasks, chosen, report, tally, count)
+        report = self._read(tasks, chosen, report, tally, add_up)
         return replace(report, finished=self.clock(), counts=tally.counts + self._used(tally))
 
 

@@ -111,6 +111,7 @@ class Reader:
         ]
         self._running = len(self._threads)
         self._deadline: float | None = None
+        self._abandoned: set[str] = set()
         self.down: str | None = None
 
     def __enter__(self) -> Self:
@@ -138,6 +139,10 @@ class Reader:
             if self._deadline is not None and time.monotonic() > self._deadline:
                 return
 
+    def abandon(self, partition: str) -> None:
+        """Read no more of this partition, and drop what was read of it and not yet handed out."""
+        self._abandoned.add(partition)
+
     def _until(self, deadline: float | None) -> Iterator[Piece | None]:
         while self._running or not self._queue.empty():
             if deadline is not None and time.monotonic() > deadline:
@@ -148,7 +153,7 @@ class Reader:
                 yield None
                 continue
             if isinstance(got, Piece):
-                yield got
+                yield None if got.task.partition in self._abandoned else got
                 continue
             self._running -= 1
             if got is not None:
@@ -164,7 +169,7 @@ class Reader:
                 except IndexError:
                     break
                 for task in tasks:
-                    if self._halt.is_set():
+                    if self._over(task):
                         break
                     self._read(task)
         except Interrupted:
@@ -176,13 +181,16 @@ class Reader:
             ending = error
         self._queue.put(ending)
 
+    def _over(self, task: Task) -> bool:
+        return self._halt.is_set() or task.partition in self._abandoned
+
     def _read(self, task: Task) -> None:
         ledger = self._ledgers[task.partition]
         found: list[str] = []
         try:
             for piece in self._pieces(task, ledger, found):
                 self._queue.put(piece)
-                if self._halt.is_set():
+                if self._over(task):
                     return
         except _Gone as gone:
             hole = ledger.failed(task, gone.window, gone.cause, isolated=False)

@@ -17,11 +17,12 @@ that one, and differs from it by more than a tenth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from loader.readings import SECOND, Bool, Float64, Int64, Window
+from loader.readings import SECOND, Bool, Float64, Int64, Series, Window
 
 STEPS = 24
 """Steps that a cadence must have lasted. To learn from a part of the history takes as many stamps
@@ -101,6 +102,29 @@ def stretches(
         yield Window(start, window.end), cadence
 
 
+def _none(series: Series) -> None:
+    del series
+
+
+@dataclass(frozen=True, slots=True)
+class Cadences:
+    """What cadence holds when: the one that was set, else what was learned, else the declared one.
+
+    `set_s` says what the configuration sets for a series, in seconds; `learned` has the episodes
+    by the series' key (sensor, parameter, unit).
+    """
+
+    set_s: Callable[[Series], float | None] = _none
+    learned: Mapping[tuple[str, str, str], Sequence[Episode]] = field(default_factory=dict)
+
+    def of(self, series: Series, window: Window) -> Iterator[tuple[Window, float | None]]:
+        """The window in pieces of one cadence (seconds, None where it is unknown), ascending."""
+        given = self.set_s(series)
+        if given is None:
+            return stretches(window, self.learned.get(series.key, ()), series.cadence_s)
+        return stretches(window, (), given)
+
+
 def off_grid(times: Int64, cadence_s: float) -> Bool:
     """Which stamps (in any order) do not lie where most of them do: on a grid of this cadence, up
     to a tenth of it on either side. Fewer than three stamps make no grid."""
@@ -144,7 +168,8 @@ def _proven(rows: Float64) -> tuple[Bool, Float64]:
     middle = np.median(rows, axis=1, keepdims=True)
     # More than half lie close together only if they lie around the median.
     near = np.abs(rows - middle) <= WANDER * middle
-    period = np.where(near, rows, 0.0).sum(axis=1, keepdims=True) / near.sum(axis=1, keepdims=True)
+    period = np.where(near, rows, 0.0).sum(axis=1, keepdims=True)
+    period = np.where(period > 0, period / np.maximum(near.sum(axis=1, keepdims=True), 1), 1.0)
     near = np.abs(rows - period) <= WANDER * period
     multiple = np.rint(rows / period)
     whole = (multiple >= 1) & (np.abs(rows - multiple * period) <= WANDER * period)
