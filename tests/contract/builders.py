@@ -6,32 +6,27 @@ Tests speak in hours: hour 5 is five hours after `ZERO`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from stores import AnyStore
 
 from loader.contracts import Checker, Committed, Lease
 from loader.readings import (
     HOUR,
-    Bool,
-    Flag,
     Hole,
     Partition,
     PartitionState,
     Place,
     Progress,
-    Reach,
     Readings,
     Reject,
     Series,
-    UInt8,
-    UInt32,
     Window,
 )
 from loader.records import Batch, Counts, Outcome, RunReport
+from tests.checks import good
 
 ZERO = 1_706_659_200_000_000
 """2024-01-31T00:00:00Z."""
@@ -58,38 +53,6 @@ def series(sensor: str = "s1", **more: Any) -> Series:
 
 def partition(*members: Series) -> Partition:
     return Partition(members[0].partition, members[0].station, members)
-
-
-Judge = Callable[[Sequence[Series], Readings, Bool], tuple[UInt8, UInt32]]
-
-
-@dataclass(frozen=True)
-class Checks:
-    """A `Checker` made of one function, whose flags depend on what `around` says."""
-
-    judge: Judge
-    around: Reach = field(default_factory=Reach)
-
-    def reach(self, series: Series) -> Reach:
-        del series
-        return self.around
-
-    def __call__(self, series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
-        return self.judge(series, readings, written)
-
-    def alone(self, series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
-        return self.judge(series, readings, np.ones(len(readings), bool))
-
-
-def present(listed: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
-    """Every number is good, NaN is missing."""
-    del listed, written
-    flag = np.where(np.isnan(readings.value), Flag.MISSING, Flag.GOOD).astype(np.uint8)
-    return flag, readings.tests
-
-
-good = Checks(present)
-"""Looks at each reading alone: numbers are good, NaN is missing."""
 
 
 def columns(listed: Sequence[Series], rows: Iterable[Row]) -> Readings:

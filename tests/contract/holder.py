@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from builders import Checks, Loading, present, series, span
+from builders import Loading, series, span
 from stores import by_name
 
 from loader.readings import Bool, Progress, Readings, Series, UInt8, UInt32
+from tests.checks import Checks, present
 
 
 def main(name: str, address: str, source: str, where: str) -> None:

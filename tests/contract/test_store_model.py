@@ -9,7 +9,7 @@ from itertools import count, pairwise
 from typing import Any
 
 import pytest
-from builders import Checks, Loading, at, good, series, span, values
+from builders import Loading, at, series, span, values
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,6 +24,7 @@ from stores import AnyStore, StoreCase
 
 from loader.readings import Hole, Progress, Series, Window
 from loader.records import Batch, Counts, Outcome
+from tests.checks import Checks, good
 
 SETTINGS = settings(
     max_examples=25,

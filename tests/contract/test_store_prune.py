@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Checks, Loading, at, hole, partition, readings, series, span, values
+from builders import Loading, at, hole, partition, readings, series, span, values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import AnyStore, StoreCase
@@ -21,6 +21,7 @@ from loader.errors import LeaseLost
 from loader.journal import Cutoffs
 from loader.readings import Progress, Reject
 from loader.records import Counts, Outcome, RunReport
+from tests.checks import Checks
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 Reopen = Callable[[], AnyStore]

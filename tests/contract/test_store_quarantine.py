@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from builders import Checks, Loading, at, series
+from builders import Loading, at, series
 from stores import AnyStore
 
 from loader.readings import Reject
+from tests.checks import Checks
 
 BAD = Reject("p-s1", "schema", "value: expected a number", b'{"value": "x"}', at(3))
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Checks, Loading, at, partition, present, readings, series, span, values
+from builders import Loading, at, partition, readings, series, span, values
 from stores import AnyStore
 
 from loader.readings import Bool, Check, Flag, Progress, Reach, Readings, Series, UInt8, UInt32, Window
 from loader.records import Counts
+from tests.checks import Checks, present
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 S1, S2, S3 = series("s1"), series("s2"), series("s3")

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import ZERO, Loading, at, good, partition, series, span, values
+from builders import ZERO, Loading, at, partition, series, span, values
 from stores import AnyStore, StoreCase
 
 from loader.contracts import DIED
 from loader.errors import LeaseHeld, LeaseLost
 from loader.readings import Progress, Reject
 from loader.records import COUNT_NAMES, Counts, Outcome, RunReport
+from tests.checks import good
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 Reopen = Callable[[], AnyStore]

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
-from builders import Checks, Loading, at, series
+from builders import Loading, at, series
 
 from loader.export import Form, Layout, Style, cell, export, numbers, ordered
 from loader.readings import HOUR, SECOND, Bool, Readings, Series, UInt8, UInt32, Window
 from loader.stores.sqlite import SQLiteStore
+from tests.checks import Checks
 
 ALWAYS = Window(-(2**62), 2**62)
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-
-from builders import good
 
 from loader.errors import StoreError
 from loader.journal import Cutoffs
@@ -22,6 +17,7 @@ from loader.records import Batch, Counts
 from loader.sqltext import Migration
 from loader.stores.sqlite import SQLiteStore, schema
 from loader.stores.sqlite.database import SQL
+from tests.checks import good
 
 SECOND_STEP = Migration(
     len(schema.MIGRATIONS) + 1,

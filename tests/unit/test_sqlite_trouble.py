@@ -16,16 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-
-from builders import good
-
 from loader.contracts import Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
 from loader.readings import Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.sqlite import SQLiteStore
 from loader.stores.sqlite.lease import lock_file
+from tests.checks import good
 
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = (Series("s1", "pm25", "ug/m3", "st1", "p1"),)
