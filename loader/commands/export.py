@@ -15,9 +15,11 @@ from loader.commands.selection import (
     period_options,
     series_options,
 )
+from loader.errors import UsageError
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
+    from loader.export import Extra
     from loader.records import StoredSeries
 
 SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json"}
@@ -48,6 +50,13 @@ SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "js
 )
 @click.option("--flags", is_flag=True, help="In the wide layout, add a flag column to each parameter.")
 @click.option(
+    "--with",
+    "extras",
+    metavar="WHAT",
+    default="",
+    help="More columns, with commas between: zscore, alert (1 = an anomaly), tests (what objects).",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
@@ -68,6 +77,7 @@ def command(
     layout: str,
     zone: str,
     flags: bool,
+    extras: str,
     output: Path,
 ) -> None:
     """Write readings as CSV, NDJSON or JSON, sorted by source, station and time.
@@ -89,6 +99,7 @@ def command(
         layout=Layout(layout),
         local=zone == "station",
         flags=flags,
+        extras=_extras(extras),
     )
     if style.local:
         _tell_zones(series)
@@ -99,6 +110,17 @@ def command(
             pieces += 1
     if pieces == (0 if style.form is Form.NDJSON else 1):
         note(NOTHING_LOADED if not context.store().sources() else "no readings fit what was asked for")
+
+
+def _extras(text: str) -> tuple[Extra, ...]:
+    """What `--with` asks for, each once. Raises UsageError."""
+    from loader.export import Extra
+
+    asked = dict.fromkeys(name.strip() for name in text.split(",") if name.strip())
+    for name in asked:
+        if name not in list(Extra):
+            raise UsageError(f"--with {name}: there is {', '.join(Extra)}")
+    return tuple(map(Extra, asked))
 
 
 def _tell_zones(series: list[StoredSeries]) -> None:

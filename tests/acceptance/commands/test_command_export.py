@@ -49,6 +49,18 @@ def test_export_filters_and_writes_files_whole(shell: Shell) -> None:
     assert not list(shell.folder.glob(".*.part"))
 
 
+@pytest.mark.usefixtures("filled")
+def test_export_takes_more_columns(shell: Shell) -> None:
+    """In the order they are named, each once; what there is not is refused by name."""
+    long = shell("export", "--with", "tests, zscore,tests").splitlines()
+    assert long[0].endswith(",longitude,tests,zscore")
+    assert long[1].endswith(",43.5,-79.25,,"), "too little to judge by, and nothing objects"
+    wide = shell("export", "--with", "zscore,alert", "--layout", "wide", "--station", "Here").splitlines()
+    assert wide[0] == "source,station,time,pm25,pm25_zscore,pm25_alert"
+    shell("export", "--with", "zscore,median", code=2)
+    assert "--with median: there is zscore, alert, tests" in shell.err
+
+
 def test_an_export_that_fails_leaves_the_old_file(shell: Shell, filled: SQLiteStore) -> None:
     """A folder that is not there, a device that is full: one clear line, and nothing half-written."""
     out = shell.folder / "out.csv"
