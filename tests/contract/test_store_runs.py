@@ -311,7 +311,7 @@ def test_forget_deletes_one_source_whole(store: AnyStore, query: Query) -> None:
     state, kept = other.state(), values(store, "other")
     deleted = store.forget(loading.lease)
     wanted = {"reading": 6, "revision": 1, "series": 1, "partition": 1, "coverage": 1, "place": 1,
-              "quarantine": 1, "lateness": 1, "run": 1, "batch": 2}  # fmt: skip
+              "quarantine": 1, "lateness": 1, "run": 1, "batch": 2, "pending": 1, "quality": 1}  # fmt: skip
     assert {table: deleted.get(table) for table in wanted} == wanted
     assert sum(deleted.values()) == sum(wanted.values())
     for table, rows in wanted.items():

@@ -17,7 +17,7 @@ from loader.context import flagged
 from loader.contracts import Checker, Committed
 from loader.readings import DAY, Bool, Flag, Float64, Int64, Readings, Series, Window
 from loader.records import COUNT_NAMES, Batch, Counts
-from loader.stores.sqlite import ledger_rows, retention
+from loader.stores.sqlite import findings, ledger_rows, retention
 from loader.stores.sqlite.database import SQL
 from loader.stores.sqlite.surroundings import Surroundings
 
@@ -78,7 +78,10 @@ def write(
     late = _late(batch, split.new, stored, bounds)
     _stretch(connection, batch.readings, split.new, stored.ids, bounds)
     _add_delays(connection, batch, late, stored.ids, bounds)
-    ledger_rows.write_places(connection, batch, stored.ids)
+    findings.add_pending(connection, {stored.ids[i]: w for i, w in found.touched.items()})
+    findings.count_days(connection, "late", stored.ids, batch.readings.take(late))
+    findings.count_days(connection, "duplicate", stored.ids, batch.repeated)
+    moved = ledger_rows.write_places(connection, batch, stored.ids)
     ledger_rows.write_rejects(connection, batch)
     for progress in batch.progress:
         ledger_rows.write_progress(connection, batch.source, progress)
@@ -93,6 +96,7 @@ def write(
         suspect=int((written.flag == Flag.SUSPECT).sum()),
         failed=int((written.flag == Flag.FAIL).sum()),
         vanished=_vanished(batch, ~split.new, stored, bounds),
+        inconsistent=batch.counts.inconsistent + moved,
     )
     connection.execute(
         _ADD_BATCH,

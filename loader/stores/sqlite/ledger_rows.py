@@ -96,17 +96,21 @@ def write_progress(connection: sqlite3.Connection, source: str, progress: Progre
         connection.execute(SQL["task_failed"], (storable(progress.error or ""), *place))
 
 
-def write_places(connection: sqlite3.Connection, batch: Batch, ids: Sequence[int]) -> None:
-    """A row only where a series moves. Of neighbours in one spot the earlier row stays alone."""
+def write_places(connection: sqlite3.Connection, batch: Batch, ids: Sequence[int]) -> int:
+    """A row only where a series moves. Of neighbours in one spot the earlier row stays alone.
+    Returns how many series were somewhere else before, each as often as it moved."""
+    moved = 0
     for place in sorted(batch.places, key=lambda p: (p.series, p.time)):
         number, spot = ids[place.series], (place.latitude, place.longitude)
         before = connection.execute(SQL["place_before"], (number, place.time)).fetchone()
         if before and before[1:] == spot:
             continue
+        moved += before is not None
         connection.execute(SQL["put_place"], (number, place.time, *spot))
         after = connection.execute(SQL["place_after"], (number, place.time)).fetchone()
         if after and after[1:] == spot:
             connection.execute(SQL["drop_place"], (number, after[0]))
+    return moved
 
 
 def write_rejects(connection: sqlite3.Connection, batch: Batch) -> None:

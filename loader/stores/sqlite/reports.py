@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from loader import lateness
+from loader.findings import Cadence, FoundAnomaly, FoundDrift, Model, Pending, QualityDay, Standing
 from loader.journal import Cutoffs, LimitEvent, Severity
 from loader.readings import Hole, PartitionState, Readings, Series, Window
 from loader.records import COUNT_NAMES, Counts, Outcome, Quarantined, RunReport, StoredSeries
@@ -91,6 +92,52 @@ class SQLiteReports:
         with self._database.reading() as connection:
             rows = connection.execute(SQL["limit_events"], (source, since)).fetchall()
         return [LimitEvent(number, Severity(level), *rest) for number, level, *rest in rows]
+
+    def pending(self, source: str) -> list[Pending]:
+        with self._database.reading() as connection:
+            rows = connection.execute(SQL["pending"], (source,)).fetchall()
+        return [Pending(number, Window(start, end)) for number, start, end in rows]
+
+    def quality(self, source: str | None, since: int, until: int) -> Iterator[QualityDay]:
+        with self._database.reading() as connection:
+            ids = connection.execute(SQL["series_ids"], (source,)).fetchall()
+        for (number,) in ids:
+            with self._database.reading() as connection:
+                rows = connection.execute(SQL["quality_days"], (number, since, until)).fetchall()
+            yield from (QualityDay(*row) for row in rows)
+
+    def cadences(self, source: str | None) -> dict[int, tuple[Cadence, ...]]:
+        found: dict[int, tuple[Cadence, ...]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(SQL["cadences"], (source,)):
+                found[row[0]] = (*found.get(row[0], ()), Cadence(*row))
+        return found
+
+    def anomalies(self, source: str | None, since: int, until: int) -> Iterator[FoundAnomaly]:
+        after: tuple[int, int, str] = (since, 2**63 - 1, "")
+        while True:
+            with self._database.reading() as connection:
+                rows = connection.execute(SQL["anomalies"], (source, *after, until, CHUNK)).fetchall()
+            yield from (FoundAnomaly(*row) for row in rows)
+            if len(rows) < CHUNK:
+                return
+            number, time, detector, *_ = rows[-1]
+            after = (time, number, detector)
+
+    def drifts(self, source: str | None, since: int) -> list[FoundDrift]:
+        with self._database.reading() as connection:
+            rows = connection.execute(SQL["drifts"], (source, since)).fetchall()
+        return [FoundDrift(*(*row[:-1], bool(row[-1]))) for row in rows]
+
+    def standings(self, source: str | None) -> list[Standing]:
+        with self._database.reading() as connection:
+            rows = connection.execute(SQL["standings"], (source,)).fetchall()
+        return [Standing(*(*row[:2], bool(row[2]), *row[3:])) for row in rows]
+
+    def models(self, source: str) -> list[Model]:
+        with self._database.reading() as connection:
+            rows = connection.execute(SQL["models"], (source,)).fetchall()
+        return [Model(*(*row[:-2], tuple(json.loads(row[-2])), row[-1])) for row in rows]
 
     def facts(self) -> dict[str, str]:
         path = self._database.path

@@ -19,8 +19,11 @@ from loader.stores.sqlite.database import SQL
 ROWS = 50_000
 """Rows deleted in one transaction."""
 
-TABLES = ("reading", "revision", "batch", "run", "quarantine")
+TABLES = ("reading", "anomaly", "revision", "batch", "run", "quarantine")
 """What retention deletes from; batches before the runs that they refer to."""
+
+FINDINGS = ("pending", "quality", "cadence", "anomaly", "drift", "standing")
+"""What was found out about series."""
 
 _EVER = 2**63 - 1
 
@@ -50,11 +53,21 @@ def forget(writing: Writing, source: str, series: Iterable[int]) -> dict[str, in
     steps += [
         _Step(table, f"forget_{table}", (number,))
         for number in series
-        for table in ("reading", "revision", "place", "limit_event")
+        for table in ("reading", "revision", "place", "limit_event", *FINDINGS)
     ]
     steps += [
         _Step(table, f"forget_{table}", (source,))
-        for table in ("lateness", "quarantine", "series", "alert", "mute", "request", "batch", "run")
+        for table in (
+            "lateness",
+            "quarantine",
+            "model",
+            "series",
+            "alert",
+            "mute",
+            "request",
+            "batch",
+            "run",
+        )
     ]
     return _delete(writing, steps)
 
@@ -86,6 +99,7 @@ def _asked(source: str, cutoffs: Cutoffs) -> Iterator[tuple[str, tuple[Value, ..
     """Each table with the parameters that pick its rows; a cutoff of NULL picks none."""
     given = {
         "reading": (cutoffs.readings,),
+        "anomaly": (cutoffs.readings,),
         "revision": (cutoffs.revisions,),
         "batch": (cutoffs.runs, cutoffs.batches),
         "run": (cutoffs.runs,),
@@ -101,6 +115,8 @@ def _expire(connection: sqlite3.Connection, source: str, cutoff: int) -> list[_S
     for table in ("coverage", "holes"):
         connection.execute(SQL[f"expire_{table}"], (source, cutoff))
         connection.execute(SQL[f"cut_{table}"], (cutoff, source, cutoff))
+    connection.execute(SQL["expire_pending"], (cutoff, source))
+    connection.execute(SQL["cut_pending"], (cutoff, cutoff, source))
     begun = connection.execute(SQL["series_begun"], (source, cutoff))
     return [_Step("reading", "prune_reading", (i, cutoff), "first_reading", i) for (i,) in begun]
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from loader import ledger
 from loader.contracts import DIED, Checker, Clock, Committed, Lease
 from loader.errors import LeaseLost, StoreError
+from loader.findings import Assessment, Model
 from loader.journal import Cutoffs, LimitEvent
-from loader.readings import Hole, Partition, Window
+from loader.readings import Hole, Int64, Partition, UInt8, UInt32, Window
 from loader.records import COUNT_NAMES, Batch, Counts, Outcome, RunReport
 from loader.sqltext import storable
-from loader.stores.sqlite import commit, lease, ledger_rows, retention, schema
+from loader.stores.sqlite import commit, findings, lease, ledger_rows, retention, schema
 from loader.stores.sqlite.alertbook import SQLiteAlertBook
 from loader.stores.sqlite.database import SQL, Database
 from loader.stores.sqlite.journal import SQLiteJournal
@@ -174,6 +175,18 @@ class SQLiteStore(SQLiteReports, SQLiteJournal, SQLiteAlertBook):
                     for e in events
                 ],
             )
+
+    def put_flags(self, lease: Lease, series_id: int, time: Int64, flag: UInt8, tests: UInt32) -> int:
+        with self._writing(lease) as connection:
+            return findings.put_flags(connection, lease.source, series_id, (time, flag, tests))
+
+    def assess(self, lease: Lease, found: Assessment) -> None:
+        with self._writing(lease) as connection:
+            findings.assess(connection, lease.source, found)
+
+    def put_model(self, lease: Lease, model: Model) -> None:
+        with self._writing(lease) as connection:
+            findings.put_model(connection, lease.source, model)
 
     def drop_quarantined(self, lease: Lease, digests: Sequence[str]) -> int:
         with self._writing(lease) as connection:
