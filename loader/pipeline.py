@@ -289,7 +289,7 @@ class Pipeline:
 
     def gathering(self) -> Gathering:
         """An empty batch to come, that knows the cadences as learned so far."""
-        found = self.store.cadences(self.source.name) if hasattr(self.store, "cadences") else {}
+        found = self.store.cadences(self.source.name)
         keys = {s.id: s.series.key for s in self.store.series(self.source.name)} if found else {}
         learned = {
             keys[number]: [(c.from_time, c.cadence_s) for c in its]
