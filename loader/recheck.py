@@ -57,7 +57,8 @@ class Changes:
             found[f"{NAMES[old]} -> {NAMES[new]}"] = count
         if self.tests:
             found["same flag, other tests"] = self.tests
-        return found
+        found |= {f"{name}: now objects": count for name, count in sorted(self.begun.items())}
+        return found | {f"{name}: objects no more": count for name, count in sorted(self.ended.items())}
 
 
 def recheck(  # noqa: PLR0917 - all that it needs

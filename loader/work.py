@@ -14,7 +14,8 @@ from loader.contracts import Database, Lease, Reports
 from loader.journal import Cutoffs
 from loader.pipeline import Observer, Order, Pipeline
 from loader.readings import Window
-from loader.records import Outcome, Quarantined, RunReport
+from loader.recheck import recheck
+from loader.records import Outcome, Quarantined, RunReport, StoredSeries
 from loader.replay import replay
 from loader.settingsmodel import Settings
 
@@ -164,6 +165,47 @@ class Prune(Work):
         return Done(hand.store.prune(hand.lease, self.cutoffs))
 
 
+class Recheck(Work):
+    """Flag stored readings anew by the thresholds of today; (since, until], open where None."""
+
+    kind = "recheck"
+    stations: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    since: int | None = None
+    until: int | None = None
+
+    @property
+    def window(self) -> Window:
+        return Window(
+            -(2**62) if self.since is None else self.since, 2**62 if self.until is None else self.until
+        )
+
+    def series(self, reports: Reports, source: str) -> list[StoredSeries]:
+        """Those that are to be gone through."""
+        return [
+            one
+            for one in reports.series(source)
+            if (not self.stations or one.series.station in self.stations)
+            and (not self.parameters or one.series.parameter in self.parameters)
+        ]
+
+    def perform(self, hand: Hand) -> Done:
+        pipeline = hand.pipeline()
+        try:
+            changes, ended = recheck(
+                hand.store,
+                hand.store,
+                hand.lease,
+                pipeline.check,
+                self.series(hand.store, hand.source),
+                self.window,
+                hand.stop.is_set,
+            )
+        finally:
+            pipeline.source.close()
+        return Done(changes.as_dict(), open=not ended)
+
+
 class Reset(Work):
     """Set the watermark of a partition, or of all, forgetting coverage and holes after it."""
 
@@ -184,7 +226,9 @@ class Forget(Work):
         return Done(hand.store.forget(hand.lease))
 
 
-KINDS: dict[str, type[Work]] = {one.kind: one for one in (Backfill, Replay, Drop, Prune, Reset, Forget)}
+KINDS: dict[str, type[Work]] = {
+    one.kind: one for one in (Backfill, Replay, Drop, Prune, Recheck, Reset, Forget)
+}
 
 
 def records(
