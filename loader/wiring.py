@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
 from loader.quality.checks import Checks
 from loader.qualityrules import rule_of
+from loader.readings import SECOND, Series
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.sources.simulator import SimulatorSettings
 
@@ -143,6 +144,12 @@ def build_check(config: Config, name: str) -> Checks:
     return Checks(rule_of(config.quality, config.sources[name].quality))
 
 
+def build_cadence(config: Config, name: str) -> Callable[[Series], float | None]:
+    """The cadence that is configured for a series, in seconds; None where none is."""
+    rule = rule_of(config.quality, config.sources[name].quality)
+    return lambda series: rule(series).cadence / SECOND or None
+
+
 def build_policy(settings: SourceSettings) -> Policy:
     """How far and how often a source is read."""
     back, holes = settings.lookback, settings.holes
@@ -179,6 +186,7 @@ def build_pipeline(
         clock=now,
         stop=stop,
         observer=observer,
+        cadence_s=build_cadence(config, name),
     )
 
 
