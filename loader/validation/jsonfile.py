@@ -1,0 +1,247 @@
+"""JSON: an array of records, an object that holds one (such as an API's answer), or a record a line."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loader.validation import lines
+from loader.validation.blocks import Blocks, sample, whole
+from loader.validation.tables import ROWS, Opened, Table, columned, flat
+from loader.validation.trouble import Trouble, Troubles, Unreadable
+
+RECORD = 16_000_000
+"""A record, or whatever stands beside the records, may have so many letters."""
+
+_BLANK = " \t\r\n"
+
+
+def is_lines(head: bytes) -> bool:
+    """Whether a file that begins with `{` has a record a line: its first line is one by itself,
+    and it is not an answer that holds an array of them."""
+    first, separator, rest = head.lstrip().partition(b"\n")
+    try:
+        record = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    if separator and rest.strip():
+        return True
+    return not any(isinstance(v, list) and v and isinstance(v[0], dict) for v in record.values())
+
+
+def open_ndjson(path: Path, encoding: str, most: int, wanted: int | None, troubles: Troubles) -> Opened:
+    """A record a line. Raises Unreadable."""
+    blocks = whole(1, most) if wanted is None else sample(1, lines.count(path), wanted)
+    return _opened("ndjson", _line_tables(path, encoding, blocks, troubles), blocks.sampled)
+
+
+def open_json(path: Path, encoding: str, most: int, wanted: int | None, troubles: Troubles) -> Opened:
+    """An array of records, by itself or in an object. Raises Unreadable."""
+    blocks = whole(1, most)
+    if wanted is not None:
+        total = sum(1 for _ in _Scanner(path, encoding).records())
+        blocks = sample(1, total, wanted)
+    return _opened("json", _array_tables(path, encoding, blocks, troubles), blocks.sampled)
+
+
+def _opened(form: str, tables: Iterator[Table], sampled: bool) -> Opened:
+    first = next(tables, None)
+    if first is None:
+        return Opened(form, [], iter(()), text=False, sampled=sampled)
+    return Opened(form, list(first.columns), chain([first], tables), text=False, sampled=sampled)
+
+
+def _line_tables(path: Path, encoding: str, blocks: Blocks, troubles: Troubles) -> Iterator[Table]:
+    decode = msgspec.json.Decoder().decode
+    for portion in lines.read(path, encoding, troubles, blocks):
+        numbers: list[int] = []
+        records: list[dict[str, Any]] = []
+        for number, text in zip(portion.numbers, portion.texts, strict=True):
+            if not text or text.isspace():
+                continue
+            try:
+                record = decode(text)
+            except (msgspec.DecodeError, RecursionError):
+                record = _leniently(path, number, text, troubles)
+            if isinstance(record, dict):
+                numbers.append(number)
+                records.append(flat(record))
+            elif record is not None:
+                _no_record(path, number, record, troubles)
+        for i in range(0, len(records), ROWS):
+            yield Table(numbers[i : i + ROWS], columned(records[i : i + ROWS]), portion.block)
+
+
+def _leniently(path: Path, number: int, text: str, troubles: Troubles) -> Any:
+    """NaN and Infinity, which JSON does not have, are let through: they are told of the value."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        why = "is nested too deeply"
+    except ValueError as error:
+        at = getattr(error, "pos", 0)
+        why = f"is no JSON ({getattr(error, 'msg', error)}, column {at + 1})"
+    troubles.add(Trouble(str(path), number, "line", "syntax", why))
+    return None
+
+
+def _no_record(path: Path, number: int, record: object, troubles: Troubles) -> None:
+    kind = {list: "an array", str: "a text", bool: "true or false"}.get(type(record), "a number")
+    troubles.add(Trouble(str(path), number, "line", "syntax", f"is {kind}, not an object"))
+
+
+def _array_tables(path: Path, encoding: str, blocks: Blocks, troubles: Troubles) -> Iterator[Table]:
+    numbers: list[int] = []
+    records: list[dict[str, Any]] = []
+    where: list[str] = []
+    at = 0
+    for ordinal, (line, name, record) in enumerate(_Scanner(path, encoding).records(), start=1):
+        inside = next(iter(blocks.within(range(ordinal, ordinal + 1))), None)
+        if inside is None:
+            if ordinal > blocks.end:
+                troubles.cut = not blocks.sampled
+                break
+            continue
+        if records and (len(records) == ROWS or inside[0] != at):
+            yield Table(numbers, columned(records), at, where)
+            numbers, records, where = [], [], []
+        at = inside[0]
+        if isinstance(record, dict):
+            numbers.append(line)
+            records.append(flat(record))
+            where.append(f"{name}[{ordinal - 1}].")
+        else:
+            _no_record(path, line, 0 if record is None else record, troubles)
+    if records:
+        yield Table(numbers, columned(records), at, where)
+
+
+class _Scanner:
+    """Reads a JSON document value by value, so that an array need not fit into memory."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self._path = path
+        self._text, self._at, self._line = "", 0, 1
+        self._portions = self._decoded(encoding)
+        self._value = json.JSONDecoder().raw_decode
+
+    def _decoded(self, encoding: str) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
+        line = 1
+        with lines.opened(self._path) as file:
+            for portion in chain(lines.portions(self._path, file), [b""]):
+                try:
+                    yield decoder.decode(portion, final=not portion)
+                except UnicodeDecodeError as error:
+                    at = line + error.object[: error.start].count(b"\n")
+                    raise Unreadable(
+                        f"{self._path}:{at}: is not {encoding.upper()} (0x{error.object[error.start]:02x});"
+                        " if the file is Latin-1, say --encoding latin-1"
+                    ) from None
+                line += portion.count(b"\n")
+
+    def records(self) -> Iterator[tuple[int, str, Any]]:
+        """(line, name of the array, item) of the first array of objects there is."""
+        opening = self._peek()
+        if opening == "[":
+            yield from self._items("")
+            return
+        if opening != "{":
+            raise self._error("begins with neither [ nor {")
+        self._at += 1
+        keys = []
+        while self._peek() not in ("}", ""):
+            key = self._next()
+            keys.append(str(key))
+            self._expect(":")
+            if self._peek() == "[" and self._ahead() == "{":
+                yield from self._items(str(key))
+                return
+            self._next()
+            if self._peek() == ",":
+                self._at += 1
+        raise self._error(f"holds no array of records; it has: {', '.join(keys[:10]) or 'nothing'}")
+
+    def _items(self, name: str) -> Iterator[tuple[int, str, Any]]:
+        self._expect("[")
+        if self._peek() == "]":
+            return
+        while True:
+            self._peek()
+            line = self._line
+            yield line, name, self._next()
+            mark = self._peek()
+            if mark == "]":
+                return
+            if mark != ",":
+                raise self._error("the array is not closed" if not mark else "a comma is missing")
+            self._at += 1
+
+    def _peek(self) -> str:
+        """The next letter that is not blank; "" at the end. Line and position are moved to it."""
+        while True:
+            text, at = self._text, self._at
+            while at < len(text) and text[at] in _BLANK:
+                self._line += text[at] == "\n"
+                at += 1
+            self._at = at
+            if at < len(text):
+                return text[at]
+            if not self._more():
+                return ""
+
+    def _ahead(self) -> str:
+        """The letter after the next one, blanks left out."""
+        while True:
+            rest = self._text[self._at + 1 : self._at + 1000].lstrip(_BLANK)
+            if rest or len(self._text) - self._at > 1000 or not self._more():
+                return rest[:1]
+
+    def _expect(self, letter: str) -> None:
+        if self._peek() != letter:
+            raise self._error(f"{letter} is missing")
+        self._at += 1
+
+    def _next(self) -> Any:
+        """The next value, however many portions it takes."""
+        self._peek()
+        while True:
+            try:
+                value, end = self._value(self._text, self._at)
+                # What ends with the portion may go on in the next: 12 and 34 are 1234.
+                if end < len(self._text) or not self._more():
+                    self._line += self._text.count("\n", self._at, end)
+                    self._at = end
+                    return value
+            except RecursionError:
+                raise self._error("is nested too deeply") from None
+            except ValueError as error:
+                near_end = len(self._text) - getattr(error, "pos", 0) < 100
+                if not (near_end or self._open_text(error)) or not self._more():
+                    at = getattr(error, "pos", self._at)
+                    self._line += self._text.count("\n", self._at, at)
+                    why = getattr(error, "msg", str(error))
+                    raise self._error(f"is no JSON ({why})") from None
+
+    @staticmethod
+    def _open_text(error: ValueError) -> bool:
+        return "Unterminated string" in str(error)
+
+    def _more(self) -> bool:
+        if len(self._text) - self._at > RECORD:
+            raise self._error(f"a value is longer than {RECORD:,} letters; give a JSON array of records")
+        self._text, self._at = self._text[self._at :], 0
+        for portion in self._portions:
+            if portion:
+                self._text += portion
+                return True
+        return False
+
+    def _error(self, why: str) -> Unreadable:
+        return Unreadable(f"{self._path}:{self._line}: {why}")
