@@ -73,15 +73,22 @@ class Checks:
     def __init__(self, rule_of: RuleOf) -> None:
         """`rule_of` may look at a series' station, sensor, parameter and unit."""
         self._rule_of = rule_of
-        self._rules: dict[tuple[str, str, str, str], tuple[Rule, Reach]] = {}
+        self._rules: dict[tuple[str, ...], Rule] = {}
+        self._reaches: dict[tuple[str | float | None, ...], Reach] = {}
         self._tests = _Tests.of((), ())
 
     def rule(self, series: Series) -> Rule:
         """What is expected of a series."""
-        return self._known(series)[0]
+        key = (series.station, *series.key)
+        if key not in self._rules:
+            self._rules[key] = self._rule_of(series)
+        return self._rules[key]
 
     def reach(self, series: Series) -> Reach:
-        return self._known(series)[1]
+        key = (series.station, *series.key, series.cadence_s)
+        if key not in self._reaches:
+            self._reaches[key] = reach_of(self.rule(series), series)
+        return self._reaches[key]
 
     def alone(self, series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
         tests = self._tests_of(series)
@@ -123,14 +130,6 @@ class Checks:
         tests = self._tests_of(series)
         rows = Rows.of(readings.series, readings.time, tests.each(readings)[2])
         return tests.explain(readings, rows, row, EVERY)
-
-    def _known(self, series: Series) -> tuple[Rule, Reach]:
-        key = (series.station, *series.key)
-        known = self._rules.get(key)
-        if known is None:
-            rule = self._rule_of(series)
-            known = self._rules[key] = (rule, reach_of(rule))
-        return known
 
     def _tests_of(self, series: Sequence[Series]) -> _Tests:
         """The tests of these series; those of the last call where it had the same ones."""

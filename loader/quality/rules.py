@@ -22,6 +22,10 @@ Span = tuple[float, float]
 OPEN: Span = (nan, nan)
 """NaN leaves a side open."""
 
+MOST_STEPS = 3_000
+"""A flat line of more readings than this is not looked for: so many, and half as many again, would
+have to be read around every new reading."""
+
 FLAG, QUARANTINE, STOP = "flag", "quarantine", "stop"
 
 
@@ -58,6 +62,12 @@ class FlatRule:
         """Rows further apart than this end a run. Half of the longest threshold: up to a third of
         the readings may be missing, and a threshold shorter than two cadences never flags."""
         return self.longest // 2
+
+    def within(self, cadence: int) -> FlatRule:
+        """The thresholds that can be tried where readings come this often."""
+        most = MOST_STEPS * cadence
+        suspect, fail = (t if t <= most else 0 for t in (self.suspect, self.fail))
+        return FlatRule(suspect, fail, self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +164,14 @@ def climatology_test(rules: Sequence[Rule]) -> Climatology | None:
 def context_tests(rules: Sequence[Rule], series: Sequence[Series]) -> list[Kernel]:
     """The tests that look at a reading's neighbours, of these series with these rules; one that no
     series has is left out."""
-    cadence = _ints(
-        r.cadence or round((s.cadence_s or 0) * SECOND) for r, s in zip(rules, series, strict=True)
-    )
+    known = zip(rules, series, strict=True)
+    cadence = _ints(r.cadence or round((s.cadence_s or 0) * SECOND) for r, s in known)
     return [*_steps(rules), *_stretches(rules, cadence)]
+
+
+def reach_of(rule: Rule, series: Series) -> Reach:
+    """What the flags of a series with this rule can depend on."""
+    return reach(context_tests([rule], [series]), 0)
 
 
 def _steps(rules: Sequence[Rule]) -> list[Kernel]:
@@ -178,8 +192,8 @@ def _steps(rules: Sequence[Rule]) -> list[Kernel]:
 
 def _stretches(rules: Sequence[Rule], cadence: Int64) -> list[Kernel]:
     found: list[Kernel] = []
-    if any(r.flat for r in rules):
-        flats = [r.flat or FlatRule() for r in rules]
+    flats = [(r.flat or FlatRule()).within(int(c)) for r, c in zip(rules, cadence, strict=True)]
+    if any(f.longest for f in flats):
         found.append(
             FlatLine(
                 _ints(f.suspect for f in flats),
@@ -206,12 +220,6 @@ def _stretches(rules: Sequence[Rule], cadence: Int64) -> list[Kernel]:
         precision = [r.precision or PrecisionRule(0, 0) for r in rules]
         found.append(PrecisionChange(_ints(p.period for p in precision), _ints(p.least for p in precision)))
     return found
-
-
-def reach_of(rule: Rule) -> Reach:
-    """What the flags of a series with this rule can depend on, whatever its cadence is."""
-    known = Series("", "", "", station="", partition="", cadence_s=1.0)
-    return reach(context_tests([rule], [known]), 0)
 
 
 def _limits(limits: Sequence[Limits | None]) -> tuple[Float64, Float64]:
