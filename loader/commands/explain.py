@@ -151,7 +151,7 @@ def _explained(context: Context, store: Reports, one: StoredSeries, time: int) -
     from loader.readings import Readings, Window
     from loader.recheck import begin, end
 
-    check = _checks(context, one.source)
+    check = checks(context, one.source)
     reach = check.reach(one.series)
     around = Window(begin(store, one, time, reach), end(store, one, time, reach))
     near = Readings.concat(list(store.scan([one.id], around)))
@@ -170,7 +170,7 @@ def _explained(context: Context, store: Reports, one: StoredSeries, time: int) -
     )
 
 
-def _checks(context: Context, source: str) -> Checks:
+def checks(context: Context, source: str) -> Checks:
     """The source's checks; of one that has left the configuration the general ones."""
     from loader import wiring
     from loader.quality.checks import Checks

@@ -219,7 +219,9 @@ class Learner:
         for name, limits, sample in (("spike", spike, self._spike), ("rate", rate, self._rate)):
             if limits is not None:
                 beyond[name] = _scaled(sample.figures() > limits.suspect, sample)
-        still = (self._still * STILL_SUSPECT, self._still * STILL_FAIL) if self._still else None
+        # Where values hardly ever move, nothing tells a stuck sensor from a quiet one.
+        moves = fail is not None and self._still > 0
+        still = (self._still * STILL_SUSPECT, self._still * STILL_FAIL) if moves else None
         cells = self._cells(value, bounds) if self._climatology else {}
         if cells:
             beyond["climatology"] = self._outside(cells, value)
