@@ -80,21 +80,20 @@ def score(counts: Counts, weights: Weights | None = None) -> Score | None:
 
 
 def of_day(day: QualityDay) -> Components:
-    """The components of a series' day, from what is stored of it: as of a run that wrote all of the
-    day's readings and no others. What was repeated counts among the records fetched."""
-    return components(
-        Counts(
-            fetched=day.readings + day.duplicate,
-            new=day.readings,
-            duplicate=day.duplicate,
-            late=day.late,
-            missing=day.missing,
-            suspect=day.suspect,
-            failed=day.failed,
-            due=day.due,
-            observed=day.observed,
-            inconsistent=day.inconsistent,
-        )
+    """The components of a series' day, from what is stored of it, like the view `quality_daily`.
+
+    completeness  observed / due
+    validity      1 - (suspect + failed) / (readings - missing)
+    timeliness    1 - late / readings
+    uniqueness    1 - duplicate / (readings + duplicate)
+    consistency   1 - inconsistent / readings
+    """
+    return Components(
+        completeness=_share(day.observed, day.due),
+        validity=_rest(day.suspect + day.failed, day.readings - day.missing),
+        timeliness=_rest(day.late, day.readings),
+        uniqueness=_rest(day.duplicate, day.readings + day.duplicate),
+        consistency=_rest(day.inconsistent, day.readings),
     )
 
 

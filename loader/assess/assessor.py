@@ -1,0 +1,308 @@
+"""Looks at what the runs of a source have changed, series by series, and writes what it finds.
+
+What lies within the configured `history` behind a series' newest reading is looked at in one go,
+with its detectors; what lies further back (history that was loaded) only day by day, in parts of
+bounded size. Each part is written together with taking it off the pending list: who is killed goes
+on where the last part ended.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loader.analysissettings import AnomalySettings, DriftSettings
+from loader.assess import findings
+from loader.assess.columns import TAIL, Collector, Columns
+from loader.assess.days import quality_days
+from loader.assess.known import Known
+from loader.contracts import Database, Lease
+from loader.errors import Interrupted, LoaderError
+from loader.findings import Assessment, Cadence, FoundDrift, QualityDay, Standing, day_of
+from loader.log import get_logger
+from loader.quality.cadence import DIFFERENT, STEPS, Episode, learn
+from loader.quality.rules import RuleOf
+from loader.quality.score import Weights
+from loader.readings import DAY, SECOND, Int64, Readings, Window
+from loader.records import StoredSeries
+
+ROWS = 5_000_000
+"""Stored readings that one assessment looks at; it ends with the series that goes beyond them."""
+
+PART = 500_000
+"""Readings of history that are held at once."""
+
+LEAD = 2 * DAY
+"""What is read before the first day that changed, to learn the cadence by, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What came of an assessment: stretches looked at, and series that still wait."""
+
+    done: int = 0
+    waiting: int = 0
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Counts what is read, and says when to end."""
+
+    stop: threading.Event
+    alive: Callable[[], None]
+    rows: int
+    read: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.stop.is_set() or self.read >= self.rows
+
+    def looked_at(self, rows: int) -> None:
+        self.alive()
+        self.read += rows
+        if self.stop.is_set():
+            raise Interrupted("asked to stop while readings were assessed")
+
+
+@dataclass(frozen=True, slots=True)
+class Assessor:
+    """What is looked for in one source's readings. Built by `wiring`, used by one thread."""
+
+    anomalies: AnomalySettings
+    drift: DriftSettings
+    rule: RuleOf
+    weights: Weights = field(default_factory=Weights)
+    rows: int = ROWS
+
+    def __call__(
+        self, store: Database, lease: Lease, stop: threading.Event, alive: Callable[[], None]
+    ) -> Left:
+        """Look at what is pending, the newest first, until done, asked to stop, or `rows` readings
+        were looked at; `alive` is called again and again meanwhile. Raises what the store raises:
+        what was not looked at stays pending."""
+        pending = sorted(store.pending(lease.source), key=lambda one: (-one.window.end, one.series_id))
+        if not pending:
+            return Left()
+        alive()
+        known = Known.of(store, lease.source, pending, self.anomalies.history)
+        watch = _Watch(stop, alive, self.rows)
+        jobs = [
+            _Job(self, store, lease, watch, known, known.series[one.series_id], one.window)
+            for one in pending
+        ]
+        done = 0
+        try:
+            for step in (_Job.front, _Job.history):
+                for job in jobs:
+                    if watch.over:
+                        break
+                    done += step(job)
+        except Interrupted:
+            pass
+        waiting = len(store.pending(lease.source))
+        log = get_logger(source=lease.source)
+        log.debug("assessed", stretches=done, readings=watch.read)
+        if waiting:
+            log.info("assessment to be continued", series=waiting, readings=watch.read)
+        return Left(done, waiting)
+
+
+def afterwards(
+    assessor: Assessor, store: Database, lease: Lease, stop: threading.Event, alive: Callable[[], None]
+) -> Left:
+    """Assess after a run, which was good whatever comes of this: trouble is logged, and what was not
+    assessed stays pending."""
+    log = get_logger(source=lease.source)
+    try:
+        return assessor(store, lease, stop, alive)
+    except LoaderError as error:
+        log.warning("assessment failed", error=str(error))
+    except Exception:
+        # A bug must not take the daemon down with every run.
+        log.exception("assessment failed")
+    return Left()
+
+
+@dataclass(slots=True)
+class _Job:
+    """One series' pending stretch."""
+
+    assessor: Assessor
+    store: Database
+    lease: Lease
+    watch: _Watch
+    known: Known
+    stored: StoredSeries
+    pending: Window
+
+    @property
+    def id(self) -> int:
+        return self.stored.id
+
+    @property
+    def newest(self) -> int:
+        return self.stored.last_time or 0
+
+    @property
+    def first(self) -> int:
+        return self.newest if self.stored.first_time is None else self.stored.first_time
+
+    @property
+    def days(self) -> Window:
+        """The days in which something changed, whole."""
+        return Window(self.pending.start // DAY * DAY, day_of(self.pending.end) + DAY)
+
+    @property
+    def border(self) -> int:
+        """The midnight from which on readings are new rather than history."""
+        return (self.newest - self.assessor.anomalies.history) // DAY * DAY
+
+    def front(self) -> int:
+        """Look at what is new: its days, anomalies, drift. 1 where there was anything."""
+        span = self.days.clip(Window(self.border, self.days.end))
+        if not span:
+            return 0
+        assessor, standings = self.assessor, self.known.standings.get(self.id, {})
+        after = findings.first_judged(assessor.anomalies, self.newest, self.pending.start, standings)
+        ends = self._drift_ends(standings.get(findings.DRIFT))
+        since = min([span.start, *after.values()])
+        lead = [LEAD, *(one.reach for one in assessor.anomalies.chosen)]
+        if ends:
+            lead.append(since - ends[0] + assessor.drift.rule.window)
+        collector = Collector(since)
+        for readings in self._scan(Window(since - max(lead), max(self.newest, span.end))):
+            collector.add(readings)
+        columns = collector.columns()
+        episodes = self._learn(np.concatenate((columns.stamps, columns.time)))
+        verdicts = [
+            findings.judge(
+                detector,
+                assessor.anomalies.rule,
+                self.id,
+                self.stored.series.unit,
+                columns,
+                window=Window(after[detector.name], self.newest),
+                before=standings.get(detector.name),
+                stored=self.known.anomalies.get((self.id, detector.name), frozenset()),
+            )
+            for detector in assessor.anomalies.chosen
+        ]
+        drifts, drift_standings = self._drift(columns, ends, standings.get(findings.DRIFT))
+        self._write(
+            Assessment(
+                self.id,
+                span,
+                self._days(span, columns, episodes),
+                self._rows(episodes),
+                {one.standing.detector: one.window for one in verdicts},
+                tuple(row for one in verdicts for row in one.anomalies),
+                drifts,
+                (*(one.standing for one in verdicts), *drift_standings),
+            )
+        )
+        return 1
+
+    def history(self) -> int:
+        """Look at the days of what was loaded further back; how many parts there were."""
+        span = self.days.clip(Window(self.days.start, self.border))
+        parts = 0
+        while span and not self.watch.over:
+            columns, end = self._part(span)
+            episodes = self._learn(np.concatenate((columns.stamps, columns.time)))
+            part = Window(span.start, end)
+            self._write(
+                Assessment(self.id, part, self._days(part, columns, episodes), self._rows(episodes))
+            )
+            span = Window(end, span.end)
+            parts += 1
+        return parts
+
+    def _part(self, span: Window) -> tuple[Columns, int]:
+        """So many whole days of the span as can be held, and where they end."""
+        collector, rows = Collector(span.start), 0
+        for readings in self._scan(Window(span.start - self._lead(), span.end)):
+            collector.add(readings)
+            rows += len(readings)
+            cut = (int(readings.time[-1]) - 1) // DAY * DAY
+            if rows >= PART and cut > span.start:
+                return collector.columns().until(cut), cut
+        return collector.columns(), span.end
+
+    def _lead(self) -> int:
+        cadence_s = self.stored.series.cadence_s or 0
+        return max(LEAD, round(TAIL * cadence_s * SECOND))
+
+    def _scan(self, window: Window) -> Iterator[Readings]:
+        for readings in self.store.scan([self.id], window):
+            self.watch.looked_at(len(readings))
+            yield readings
+
+    def _learn(self, stamps: Int64) -> tuple[Episode, ...]:
+        """The cadences of the series, now that it has these stamps, without a gap between them. Later
+        ones that are known stay, unless they say the same as the one before."""
+        known = self.known.episodes.get(self.id, ())
+        if self.assessor.rule(self.stored.series).cadence:
+            return known
+        episodes = list(learn(stamps, self.stored.series.cadence_s, known))
+        settled = int(stamps[-STEPS]) if len(stamps) >= STEPS else self.newest
+        for later in known:
+            if not episodes or later[0] > max(settled, episodes[-1][0]):
+                same = episodes and abs(later[1] - episodes[-1][1]) <= DIFFERENT * episodes[-1][1]
+                if not same:
+                    episodes.append(later)
+        self.known.episodes[self.id] = tuple(episodes)
+        return tuple(episodes)
+
+    def _rows(self, episodes: Sequence[Episode]) -> tuple[Cadence, ...]:
+        return tuple(Cadence(self.id, at, cadence_s) for at, cadence_s in episodes)
+
+    def _days(self, span: Window, columns: Columns, episodes: Sequence[Episode]) -> tuple[QualityDay, ...]:
+        configured = self.assessor.rule(self.stored.series).cadence
+        return quality_days(
+            self.id,
+            span,
+            columns,
+            known=(self.first, self.newest),
+            episodes=() if configured else episodes,
+            declared_s=configured / SECOND if configured else self.stored.series.cadence_s,
+            moves=self.known.moves.get(self.id, np.empty(0, np.int64)),
+            shortcomings=self.known.shortcomings.get(self.id, {}),
+            weights=self.assessor.weights,
+        )
+
+    def _drift_ends(self, standing: Standing | None) -> list[int]:
+        if not self.assessor.drift.enabled:
+            return []
+        return findings.comparisons(standing.seen if standing else None, self.newest)
+
+    def _drift(
+        self, columns: Columns, ends: Sequence[int], before: Standing | None
+    ) -> tuple[tuple[FoundDrift, ...], tuple[Standing, ...]]:
+        if not ends:
+            return (), ()
+        settings = self.assessor.drift
+        rule = settings.rule
+        against, window = findings.reference(rule, settings, self.first, ends)
+        collector = Collector(window.end, rule.thin)
+        if window.end <= ends[-1] - rule.window:
+            for readings in self._scan(window):
+                collector.add(readings)
+        usual = collector.columns()
+        found = findings.drifted(
+            rule,
+            against,
+            self.id,
+            np.concatenate((usual.context_time, columns.every_time)),
+            np.concatenate((usual.context_value, columns.every_value)),
+            ends=ends,
+            first=self.first,
+            before=before,
+        )
+        return found.found, (found.standing,)
+
+    def _write(self, found: Assessment) -> None:
+        self.watch.alive()
+        self.store.assess(self.lease, found)
