@@ -87,6 +87,26 @@ def number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
+def bar(share: float, width: int) -> str:
+    """A bar that fills so much of `width` characters, and spaces to its end; 99.9 % is not full.
+    Where blocks cannot be shown it is made of # signs."""
+    eighths = max(int(share > 0), int(min(max(share, 0.0), 1.0) * 8 * width))
+    if _blocks():
+        text = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+    else:
+        text = "#" * max(eighths // 8, int(share > 0))
+    return text.ljust(width)
+
+
+def _blocks() -> bool:
+    """Whether standard output can show parts of a block."""
+    try:
+        "█▏".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return not (sys.stdout.isatty() and os.environ.get("TERM") in ("dumb", "linux"))
+
+
 def plural(count: int, noun: str) -> str:
     """`1 hole`, `1,200 holes`."""
     return f"1 {noun}" if count == 1 else f"{count:,} {noun.removesuffix('s')}s"
