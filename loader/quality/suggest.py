@@ -61,7 +61,7 @@ class Learned:
 
     series, readings    how many they are made of;  first, last  the times these are of
     fail, suspect       (low, high) of the gross range
-    spike               of |x - mean of both neighbours|, in units of the value
+    spike               of how far a peak or dip is off the nearer of its neighbours (0 elsewhere)
     rate                of |difference to the reading before|, in units of the value an hour
     still               microseconds that the value may not move
     climatology         {(month 1 to 12, hour or None): (fail low, suspect low, suspect high, fail high)}
@@ -175,8 +175,10 @@ class Learner:
         fit = np.concatenate([tail.usable, fit])
         with np.errstate(invalid="ignore", over="ignore"):
             if len(time) >= 3:
-                off = np.abs(value[1:-1] - (value[:-2] + value[2:]) / 2)
-                self._spike.add(off[fit[:-2] & fit[1:-1] & fit[2:]])
+                rise = np.diff(value)
+                # The nearer of the neighbours of a peak, or of a dip, which is one upside down.
+                off = np.maximum(np.minimum(rise[:-1], -rise[1:]), np.minimum(-rise[:-1], rise[1:]))
+                self._spike.add(np.maximum(off, 0)[fit[:-2] & fit[1:-1] & fit[2:]])
             # Steps within what was held are counted already.
             begin = max(held - 1, 0)
             step = np.diff(value[begin:]) / (np.diff(time[begin:]) / HOUR)
@@ -330,6 +332,8 @@ def as_settings(learned: Learned) -> dict[str, Any]:
     for name, limits in (("spike", learned.spike), ("rate", learned.rate)):
         if limits is not None:
             found[name] = {"suspect": limits.suspect, "fail": limits.fail}
+    if "spike" in found:
+        found["spike"]["method"] = "differential"
     if learned.still is not None:
         found["flat_line"] = dict(zip(("suspect", "fail"), learned.still, strict=True))
     if learned.climatology:
