@@ -57,8 +57,8 @@ _BAROMETER: Rule = {
 }
 
 AIR: dict[str, Rule] = {
-    "pm25": _dust(1000, 800, _spike(250, 750), _flat("48h", "7d")),
-    "pm10": _dust(10000, 5000, _spike(1500, 5000), _flat("48h", "7d")),
+    "pm25": _dust(1000, 800, _spike(250, 750), _flat("4d", "10d")),
+    "pm10": _dust(10000, 5000, _spike(1500, 5000), _flat("4d", "10d")),
     "pm1": _dust(1000, 800, _spike(250, 750), _flat("4d", "10d")),
     "o3": _gas(
         (-0.005, 0.6),

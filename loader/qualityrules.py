@@ -45,8 +45,12 @@ CHECKS = {name: check for check, name in CHECK_NAMES.items()}
 def rule_of(quality: QualitySettings, source: SourceQuality) -> RuleOf:
     """What is expected of each series of a source: the rules of its station over those of the source
     over the general ones."""
-    wide = laid(source.parameters, quality.parameters)
-    sentinels = quality.sentinels if source.sentinels is None else source.sentinels
+    general, sentinels = quality.parameters, quality.sentinels
+    if source.sentinels is not None:
+        # What a source says of all its parameters is narrower than what is said of one everywhere.
+        sentinels = source.sentinels
+        general = {name: rule.model_copy(update={"sentinels": None}) for name, rule in general.items()}
+    wide = laid(source.parameters, general)
     policy: Policies = {**quality.policy, **source.policy}
     by_station = {station: laid(rules, wide) for station, rules in source.stations.items()}
 

@@ -31,8 +31,8 @@ class FlatLine:
     gap            int64    rows further apart than this many microseconds end the run, and the
                             c + 1 rows have to lie within threshold + gap
 
-    Rows without a value count among the c + 1, and two with one are needed. Rows before there
-    are c + 1 are good.
+    Rows without a value count among the c + 1; half of them have to have one, and two at least.
+    Rows before there are c + 1 are good.
 
     Reach: threshold + gap before.
     """
@@ -94,7 +94,8 @@ class FlatLine:
         first, last = first[kept], ends[kept]
         kept = rows.time[last] - rows.time[first] <= _at(rows, last, threshold + self.gap)
         if len(rows.absent):
-            kept &= counts(~np.isnan(rows.number), first, last) >= 2
+            valued = counts(~np.isnan(rows.number), first, last)
+            kept &= (valued >= 2) & (2 * valued > last - first)
         first, last = first[kept], last[kept]
         low, high = extremes(rows.number, first, last)
         with np.errstate(over="ignore"):

@@ -161,7 +161,9 @@ def flat_line(test: FlatLine, s: int, times: list[int], values: list[float]) -> 
             if any(times[j] - times[j - 1] > gap for j in window[1:]):
                 continue
             seen = [values[j] for j in window if math.isfinite(values[j])]
-            if len(seen) >= 2 and (max(seen) - min(seen) < tolerance or max(seen) == min(seen)):
+            if len(seen) >= max(2, (c + 1) / 2) and (
+                max(seen) - min(seen) < tolerance or max(seen) == min(seen)
+            ):
                 flag = level
         found.append(flag if math.isfinite(x) else 9)
     return found

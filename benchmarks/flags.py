@@ -1,0 +1,147 @@
+"""How often the default thresholds object to real data: `python -m benchmarks.flags FOLDER`.
+
+FOLDER has `openaq/explorer_toronto_2025`, `openaq/france_raw_vs_injected/raw`, and in `airquality` five
+years of Beijing (UCI 381) and one of an Italian city (UCI 360, whose -200 is no value). All are
+hourly. Of each series the readings with a value are counted, and those of them with flag 3 and 4, by
+check; then follows each stretch in which a check objects, with its first and last reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.airdata import One, beijing, columns, france, rows, toronto
+from loader.durations import micros
+from loader.quality.checks import CHECK_NAMES, Checks
+from loader.qualityrules import rule_of
+from loader.qualitysettings import PARAMETERS, QualitySettings, SourceQuality
+from loader.readings import HOUR, Flag, Readings, Series, UInt8, UInt32
+
+APART = 24 * HOUR
+"""Objections further apart than this are told as two stretches."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """One series with its flags. `city` names the data, the time is in microseconds UTC."""
+
+    city: str
+    series: Series
+    readings: Readings
+    flag: UInt8
+    tests: UInt32
+
+    @property
+    def present(self) -> int:
+        return int(np.count_nonzero(self.flag != Flag.MISSING))
+
+
+def judged(folder: Path) -> Iterator[Judged]:
+    """Every series of the folder whose parameter has a shipped rule, flagged with the defaults."""
+    for city, of, (time, value) in every(folder):
+        if of.parameter not in PARAMETERS:
+            continue
+        own = SourceQuality(sentinels=(-200,)) if city == "Italy" else SourceQuality()
+        check = Checks(rule_of(QualitySettings(), own))
+        readings = Readings.of(np.zeros(len(time), np.int32), time, value)
+        flag, tests = check([of], readings, np.zeros(len(time), bool))
+        yield Judged(city, of, readings, flag, tests)
+
+
+def every(folder: Path) -> Iterator[tuple[str, Series, One]]:
+    for station, group in toronto(folder / "openaq" / "explorer_toronto_2025").items():
+        for name, one in group.items():
+            yield "Toronto", _series(station, *name.split(" ", 1)), one
+    raw = folder / "openaq" / "france_raw_vs_injected"
+    for file, (one, _, _) in france(raw).items():
+        first = rows(raw / "raw" / f"{file}.csv.gz")[0]
+        yield "France", _series(file, first["parameter"], first["units"]), one
+    known = {"pm": ("pm25", "µg/m³"), "TEMP": ("temperature", "c"), "PRES": ("pressure", "hpa")}
+    for name, one in beijing(folder / "airquality" / "PRSA_data_2010.1.1-2014.12.31.csv.gz").items():
+        if name in known:
+            yield "Beijing", _series("1", *known[name]), one
+    yield from italy(folder / "airquality" / "AirQualityUCI.csv")
+
+
+def italy(path: Path) -> Iterator[tuple[str, Series, One]]:
+    known = {
+        "CO(GT)": ("co", "mg/m³"),
+        "NO2(GT)": ("no2", "µg/m³"),
+        "T": ("temperature", "c"),
+        "RH": ("relativehumidity", "%"),
+    }
+    table = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    stamps = [
+        micros(datetime.strptime(f"{r['Date']} {r['Time']} +0000", "%d/%m/%Y %H:%M:%S %z")) for r in table
+    ]
+    for name, what in known.items():
+        yield (
+            "Italy",
+            _series("1", *what),
+            columns(zip(stamps, (float(r[name]) for r in table), strict=True)),
+        )
+
+
+def _series(station: str, parameter: str, unit: str) -> Series:
+    return Series(f"{station}/{parameter}", parameter, unit, station, station, cadence_s=3600)
+
+
+def stretches(one: Judged) -> Iterator[tuple[str, int, int, int]]:
+    """(check, first, last, how many readings) of each stretch in which a check objects to readings
+    with a value."""
+    for check, name in CHECK_NAMES.items():
+        found = ((one.tests & np.uint32(check)) != 0) & (one.flag != Flag.MISSING)
+        at = one.readings.time[found]
+        if len(at):
+            for part in np.split(at, np.flatnonzero(np.diff(at) > APART) + 1):
+                yield name, int(part[0]), int(part[-1]), len(part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.flags", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    found = list(judged(parser.parse_args().folder))
+    names = [
+        n for n in CHECK_NAMES.values() if any(n == name for one in found for name, *_ in stretches(one))
+    ]
+    _line("data", "parameter", "series", "readings", "suspect", "fail", *names, "share")
+    _line(*["---"] * (7 + len(names)))
+    groups: dict[tuple[str, str], list[Judged]] = defaultdict(list)
+    for one in found:
+        groups[one.city, one.series.parameter].append(one)
+    for (city, parameter), group in groups.items():
+        present = sum(one.present for one in group)
+        bad = [sum(int(np.sum(one.flag == level)) for one in group) for level in (Flag.SUSPECT, Flag.FAIL)]
+        tests = Counter[str]()
+        for one in group:
+            for name, _, _, count in stretches(one):
+                tests[name] += count
+        share = f"{sum(bad) / present:.3%}"
+        _line(city, parameter, len(group), present, *bad, *(tests[name] for name in names), share)
+    print()
+    _line("data", "station", "parameter", "check", "first", "last", "readings")
+    _line(*["---"] * 7)
+    for one in found:
+        for name, first, last, count in stretches(one):
+            where = (one.city, one.series.station, one.series.parameter)
+            _line(*where, name, _shown(first), _shown(last), count)
+
+
+def _line(*cells: object) -> None:
+    print(f"| {' | '.join(map(str, cells))} |")
+
+
+def _shown(time: int) -> str:
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time):%Y-%m-%d %H:%M}"
+
+
+if __name__ == "__main__":
+    main()
