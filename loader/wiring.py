@@ -25,6 +25,7 @@ from loader.sources.simulator import SimulatorSettings
 if TYPE_CHECKING:
     from loader.alerts.centre import Centre
     from loader.alertsettings import Channel
+    from loader.assess import Assessor
     from loader.contracts import Notifier
     from loader.daemon import Plan
     from loader.herald import Audience, DeadMan
@@ -148,6 +149,26 @@ def build_cadence(config: Config, name: str) -> Callable[[Series], float | None]
     """The cadence that is configured for a series, in seconds; None where none is."""
     rule = rule_of(config.quality, config.sources[name].quality)
     return lambda series: rule(series).cadence / SECOND or None
+
+
+def build_assessor(config: Config, name: str) -> Assessor:
+    """What looks at a source's stored readings after each run. Raises ConfigError where the forest
+    is wanted and cannot be fitted."""
+    from importlib.util import find_spec
+
+    from loader.assess import Assessor
+
+    if config.anomalies.forest.enabled and find_spec("sklearn") is None:
+        raise ConfigError(
+            "anomalies.forest: needs scikit-learn, which is not installed: "
+            "pip install 'sensor-loader[analysis]', or set anomalies.forest.enabled to false"
+        )
+    return Assessor(
+        anomalies=config.anomalies,
+        drift=config.drift,
+        rule=rule_of(config.quality, config.sources[name].quality),
+        weights=config.quality.weights.as_weights(),
+    )
 
 
 def build_policy(settings: SourceSettings) -> Policy:
@@ -287,6 +308,7 @@ def build_plan(config: Config, names: tuple[str, ...], schedule: Schedule | None
             open_store=lambda: open_store(config),
             pipeline=lambda store, stop, observer: build_pipeline(config, name, store, stop, observer),
             cutoffs=settings.retention.cutoffs,
+            assess=build_assessor(config, name),
         )
 
     jobs = {name: job(name) for name in run}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from loader.assess import Assessor, Left, afterwards
 from loader.contracts import Clock, Database, Lease, Usage
 from loader.errors import LeaseHeld, LeaseLost, LoaderError, StoreError, StoreUnavailable
 from loader.journal import Cutoffs
@@ -50,6 +51,7 @@ class Job:
     open_store: Callable[[], Database]
     pipeline: Callable[[Database, threading.Event, Observer], Pipeline]
     cutoffs: Callable[[int], Cutoffs]
+    assess: Assessor
 
 
 class Aftermath(Protocol):
@@ -90,6 +92,7 @@ class Worker:
         self._leave = threading.Event()
         self._retired = False
         self._due: str | None = None
+        self._left = Left()
         self._live = False
         self._skipped: list[int] = []
         self._handled: int | None = None
@@ -246,7 +249,7 @@ class Worker:
                 for at in skipped:
                     self._handled = at
                     self._pass_over(store, at, Outcome.SKIPPED, "the run before it was still at work")
-            elif not self._request(store, lease):
+            elif not self._request(store, lease) and not self._catch_up(store, lease):
                 self._wait(POLL_S)
 
     def _first(self, store: Database) -> str | None:
@@ -286,6 +289,7 @@ class Worker:
                 self._ail(StoreUnavailable(report.error or "the end of the run could not be recorded"))
                 return False
             retain(store, lease, job.cutoffs(self._clock()))
+            self._assess(store, lease, self._stop, signs)
             self._aftermath.ran(report, pipeline.source.usage(), store, lease)
         self._well()
         return True
@@ -302,9 +306,21 @@ class Worker:
                 return used[-1]
 
             report = work_next(self._job.name, store, make, lease, self._pause, signs)
+            self._assess(store, lease, self._pause, signs)
             if report is not None:
                 _say(report)
                 self._aftermath.ran(report, used[-1].source.usage(), store, lease)
+        return True
+
+    def _assess(self, store: Database, lease: Lease, stop: threading.Event, signs: _Signs) -> None:
+        self._left = afterwards(self._job.assess, store, lease, stop, signs.move)
+
+    def _catch_up(self, store: Database, lease: Lease) -> bool:
+        """Go on assessing where the last assessment left anything; it makes way when a run is due."""
+        if not self._left.done or not self._left.waiting:
+            return False
+        with self._signs.busy() as signs:
+            self._assess(store, lease, self._pause, signs)
         return True
 
     def _missed(self, store: Database) -> None:

@@ -14,7 +14,8 @@ from typing import Protocol
 from loader.alerts import limits as limit_events
 from loader.alerts.machine import judge_machine, look_around
 from loader.alerts.outbox import Channels, send_due
-from loader.alerts.rules import Finding, Situation, Watched, judge
+from loader.alerts.rules import judge
+from loader.alerts.situation import Finding, Situation, Watched
 from loader.alerts.spool import Spool
 from loader.alerts.states import Key, Policy, Step, advance
 from loader.alerts.wording import Background, moment, notice, one_line, test_notice
@@ -22,6 +23,7 @@ from loader.alertsettings import AlertSettings, LimitSettings
 from loader.contracts import Clock, Lease
 from loader.durations import MINUTE
 from loader.errors import LoaderError
+from loader.findings import Standing
 from loader.journal import Alert, Dispatch, LimitEvent, Phase, Severity
 from loader.journalcontracts import AlertBook
 from loader.log import get_logger
@@ -47,6 +49,7 @@ class Book(AlertBook, Protocol):
     def series(self, source: str | None) -> list[StoredSeries]: ...
     def partitions(self, source: str) -> list[PartitionState]: ...
     def limit_events(self, source: str | None, since: int) -> list[LimitEvent]: ...
+    def standings(self, source: str | None) -> list[Standing]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,9 @@ class Centre:
                     seen = self._snapshot(store, self._watched[name])
                     # They are written after the run that brought them, maybe by another process.
                     lasting = store.limit_events(name, now) if self._limits else ()
-                    verdict = judge(replace(seen.situation, now=now, events=lasting))
+                    where = store.standings(name)
+                    situation = replace(seen.situation, now=now, events=lasting, standings=where)
+                    verdict = judge(situation)
                     findings += verdict.findings
                     unsaid |= {(name, rule) for rule in verdict.unsaid}
                     background[name] = seen.background

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from loader.alerts.freshness import USUAL_CADENCE_S
-from loader.alerts.rules import Watched
+from loader.alerts.situation import Watched
 from loader.alertsettings import LimitSettings
 from loader.contracts import Lease
 from loader.journal import LimitEvent, Severity

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loader.alerts.rules import Finding
+from loader.alerts.situation import Finding
 from loader.alertsettings import Rules, format_size
 
 BACK = 0.05

@@ -4,16 +4,15 @@ microseconds, times in microseconds UTC."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from loader.alerts.freshness import silent
+from loader.alerts.seriesrules import anomaly, drift, limits
+from loader.alerts.situation import Finding, Situation, Verdict
 from loader.alerts.wording import lasting, one_line
-from loader.alertsettings import Rules
 from loader.contracts import DIED
-from loader.journal import LimitEvent, Severity
+from loader.journal import Severity
 from loader.readings import SECOND, PartitionState
-from loader.records import Outcome, RunReport, StoredSeries
-from loader.schedule import Timetable
+from loader.records import Outcome, RunReport
 
 ENOUGH_REQUESTS = 20
 """The share of failed requests is taken over at least so many."""
@@ -23,74 +22,6 @@ NO_WAY = ("cannot be resolved", "no connection", "the proxy does not answer")
 
 NETWORK = "the network"
 STANDSTILL = "the loader, which did not run"
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A source as the rules see it: `rules` are its own over the general ones, the lookbacks are
-    microseconds, `alive` says whether new readings are to be expected."""
-
-    name: str
-    rules: Rules
-    timetable: Timetable
-    lookback_min: int
-    lookback_max: int
-    alive: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What the rules look at: the source's newest runs, the newest first, what is stored of it,
-    and its limit events that last."""
-
-    watched: Watched
-    now: int
-    runs: Sequence[RunReport] = ()
-    partitions: Sequence[PartitionState] = ()
-    series: Sequence[StoredSeries] = ()
-    events: Sequence[LimitEvent] = ()
-
-    @property
-    def rules(self) -> Rules:
-        return self.watched.rules
-
-    def subject(self, station: str) -> str:
-        """The station with its name behind it, where it has one: `2178 Harlem River`."""
-        names = (one.series.name for one in self.series if one.series.station == station)
-        name = next((name for name in names if name), "")
-        return one_line(f"{station} {name}" if name and name != station else station)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not well. `broken` says that it is an alert, else it is only counted.
-
-    `since` is when it became bad, where the rule knows that. See `Alert` for the rest.
-    """
-
-    source: str
-    rule: str
-    subject: str
-    severity: Severity
-    broken: bool
-    count: int = 1
-    since: int | None = None
-    value: float | None = None
-    detail: str = ""
-    cause: str = ""
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.source, self.rule, self.subject)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is not well; all else is. Of the rules in `unsaid` nothing can be said now of their
-    subjects: those stay as they are."""
-
-    findings: tuple[Finding, ...]
-    unsaid: frozenset[str] = frozenset()
 
 
 def judge(situation: Situation) -> Verdict:
@@ -110,7 +41,7 @@ def judge(situation: Situation) -> Verdict:
         findings += late or ()
         if late is None:
             unsaid.add("freshness")
-    for rule in (quality_below, slow_request, error_rate, quarantined, missed):
+    for rule in (quality_below, slow_request, error_rate, quarantined, missed, anomaly, drift):
         if getattr(rules, rule.__name__).enabled:
             findings += rule(situation)
     findings += limits(situation)
@@ -360,27 +291,3 @@ def missed(s: Situation) -> list[Finding]:
             STANDSTILL,
         )
     ]
-
-
-def limits(s: Situation) -> list[Finding]:
-    """Series that are beyond a limit now; of two levels the higher one counts."""
-    names = {one.id: one.series for one in s.series}
-    found: dict[str, Finding] = {}
-    for event in s.events:
-        series = names.get(event.series_id)
-        if series is None or event.to_time is not None:
-            continue
-        subject = one_line(f"{s.subject(series.station)} {series.parameter} ({series.sensor})")
-        if subject in found and event.level is not Severity.CRITICAL:
-            continue
-        found[subject] = Finding(
-            s.watched.name,
-            "limit",
-            subject,
-            event.level,
-            True,
-            since=event.from_time,
-            value=event.peak,
-            detail=one_line(f"up to {event.peak:g} {series.unit}, the limit is {event.threshold:g}"),
-        )
-    return [found[subject] for subject in sorted(found)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from loader.alerts.rules import Finding
+from loader.alerts.situation import Finding
 from loader.alerts.wording import Message, worst
 from loader.durations import MINUTE
 from loader.journal import Alert, NoticeKind, Phase, Severity

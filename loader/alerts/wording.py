@@ -36,6 +36,8 @@ _WHAT = {
     "disk_free": "the store's disk is nearly full",
     "store": "the store is away",
     "limit": "values beyond their limit",
+    "anomaly": "readings do not fit what was usual",
+    "drift": "a series has become another",
 }
 """What a rule's message says in its title."""
 
@@ -51,7 +53,12 @@ _LOOK = {
     "disk_free": "loader check",
     "store": "loader check",
     "limit": "loader export --source {source} --since 1d",
+    "anomaly": "loader anomalies --source {source}",
+    "drift": "loader drift --source {source}",
 }
+
+_OF_VALUES = ("limit", "anomaly", "drift")
+"""Rules about values: they say nothing of how the loading goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +251,7 @@ def _lines(
         lines.append(f"{named(alert)} {span}{times}{said}")
     if len(members) > LISTED:
         lines.append(f"and {len(members) - LISTED} more")
-    # A value that alarms says nothing of how the loading goes.
-    loading = sources[:LISTED] if members[0].rule != "limit" else ()
+    loading = sources[:LISTED] if members[0].rule not in _OF_VALUES else ()
     if over:
         for name in loading:
             since = min(a.since for a in members if a.source == name)

@@ -24,6 +24,7 @@ from loader.errors import Interrupted, LoaderError
 from loader.findings import Assessment, Cadence, FoundDrift, QualityDay, Standing, day_of
 from loader.log import get_logger
 from loader.quality.cadence import DIFFERENT, STEPS, Episode, learn
+from loader.quality.drift import DRIFT
 from loader.quality.rules import RuleOf
 from loader.quality.score import Weights
 from loader.readings import DAY, SECOND, Int64, Readings, Window
@@ -167,7 +168,7 @@ class _Job:
             return 0
         assessor, standings = self.assessor, self.known.standings.get(self.id, {})
         after = findings.first_judged(assessor.anomalies, self.newest, self.pending.start, standings)
-        ends = self._drift_ends(standings.get(findings.DRIFT))
+        ends = self._drift_ends(standings.get(DRIFT))
         since = min([span.start, *after.values()])
         lead = [LEAD, *(one.reach for one in assessor.anomalies.chosen)]
         if ends:
@@ -190,7 +191,7 @@ class _Job:
             )
             for detector in assessor.anomalies.chosen
         ]
-        drifts, drift_standings = self._drift(columns, ends, standings.get(findings.DRIFT))
+        drifts, drift_standings = self._drift(columns, ends, standings.get(DRIFT))
         self._write(
             Assessment(
                 self.id,

@@ -14,11 +14,8 @@ from loader.assess.columns import Columns
 from loader.findings import FoundAnomaly, FoundDrift, Standing
 from loader.quality.anomaly import LARGEST, Anomaly, Detector, among
 from loader.quality.anomalyrule import AlertRule, AlertState, after_run
-from loader.quality.drift import YEAR, Against, Drift, DriftRule, DriftState, after_comparison, drift
+from loader.quality.drift import DRIFT, YEAR, Against, Drift, DriftRule, DriftState, after_comparison, drift
 from loader.readings import DAY, SECOND, Float64, Int64, Window
-
-DRIFT = "drift"
-"""The detector's name in `Standing`."""
 
 CATCH_UP = 7
 """Days of drift that are compared afterwards, where an assessment did not come by daily."""

@@ -172,16 +172,18 @@ def _attempt(pipeline: Pipeline, act: Act, trigger: str) -> tuple[RunReport, int
 def _afterwards(
     context: Context, store: Database, name: str, stop: Stop, watching: Observer, herald: Herald
 ) -> list[RunReport]:
-    """Look at limits, delete what is too old, work the requests that wait; the reports of the runs
-    among them."""
-    from loader import requested, wiring
+    """Assess what came, look at limits, delete what is too old, work the requests that wait; the
+    reports of the runs among them."""
+    from loader import assess, requested, wiring
 
     try:
         lease = store.acquire(name)
     except LeaseHeld:
         # Whoever holds it does the same.
         return []
+    assessor = wiring.build_assessor(context.config(), name)
     try:
+        assess.afterwards(assessor, store, lease, stop.event, _nobody)
         herald.settled(store, lease, name)
         requested.retain(store, lease, context.config().sources[name].retention.cutoffs(wiring.now()))
         make = partial(wiring.build_pipeline, context.config(), name, store)
@@ -191,9 +193,15 @@ def _afterwards(
                 worked.append(
                     requested.work_next(name, store, make, lease, stop.event, watching, wiring.now)
                 )
+        if worked:
+            assess.afterwards(assessor, store, lease, stop.event, _nobody)
         return [report for report in worked if report is not None]
     finally:
         lease.release()
+
+
+def _nobody() -> None:
+    """A command has no watchdog to be told that it lives."""
 
 
 def opened(context: Context, stop: Stop) -> Database:

@@ -27,6 +27,9 @@ from loader.quality.anomaly import NORMAL_MAD
 from loader.quality.reference import usable
 from loader.readings import DAY, HOUR, Float64, Int64, UInt8, Window
 
+DRIFT = "drift"
+"""The name under which a series stands with drift."""
+
 YEAR = 364 * DAY
 """52 weeks: the same season, hours and days of the week a year before."""
 

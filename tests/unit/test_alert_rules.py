@@ -12,16 +12,11 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from loader.alerts.freshness import interval
 from loader.alerts.machine import Machine, judge_machine
-from loader.alerts.rules import (
-    NETWORK,
-    NO_WAY,
-    Finding,
-    Situation,
-    Watched,
-    judge,
-)
+from loader.alerts.rules import NETWORK, NO_WAY, judge
+from loader.alerts.situation import Finding, Situation, Watched
 from loader.alertsettings import Rules, SourceRules
 from loader.contracts import DIED
+from loader.findings import Standing
 from loader.journal import LimitEvent, Severity
 from loader.lateness import BUCKETS
 from loader.log import MASK, register_secret
@@ -340,3 +335,45 @@ def test_memory_and_disk_have_to_be_well_back() -> None:
     assert machine(["memory"], resident=380 << 20) == []
     assert machine(["disk_free"], disk_free=104, disk_total=1000) == ["disk_free"]
     assert machine(["disk_free"], disk_free=106, disk_total=1000) == []
+
+
+def standing(series_id: int, detector: str, *, alerting: bool = True, since: int = NOW) -> Standing:
+    return Standing(series_id, detector, alerting, 1, since, NOW, f"{detector}: 3 anomalies")
+
+
+OZONE = StoredSeries(1, "src", Series("s1", "o3", "ppm", "st", "s1", name="Harbour"), NOW - DAY, NOW)
+
+
+def test_a_series_that_stands_alerting_is_told_once() -> None:
+    """Two detectors make one alert of one series, since the first of them; what stands well makes none."""
+    found = seen(
+        series=[OZONE],
+        standings=[
+            standing(1, "unit_scale", since=NOW - HOUR),
+            standing(1, "robust_zscore", since=NOW - 2 * HOUR),
+            standing(1, "zscore", alerting=False),
+        ],
+    )
+    one = found.pop("anomaly st Harbour o3 (s1)")
+    assert not found
+    assert (one.since, one.broken, one.severity) == (NOW - 2 * HOUR, True, Severity.WARNING)
+    assert one.detail == "robust_zscore: 3 anomalies; unit_scale: 3 anomalies"
+
+
+def test_drift_has_a_rule_of_its_own() -> None:
+    """A drifting series is told by the rule drift, not by anomaly; a series that is gone is not told."""
+    found = seen(series=[OZONE], standings=[standing(1, "drift"), standing(2, "drift")])
+    assert list(found) == ["drift st Harbour o3 (s1)"]
+
+
+@pytest.mark.parametrize("rule", ["anomaly", "drift"])
+def test_the_rules_of_standings_can_be_turned_off_and_made_critical(rule: str) -> None:
+    """Each by itself, for all sources or for one."""
+    stands = [standing(1, "drift"), standing(1, "zscore")]
+    rules = SourceRules.model_validate({rule: {"enabled": False}}).over(Rules())
+    off = Watched("src", rules, Every(2 * HOUR), 2 * HOUR, 3 * DAY)
+    assert not [key for key in seen(watched=off, series=[OZONE], standings=stands) if key.startswith(rule)]
+    rules = Rules.model_validate({rule: {"severity": "critical"}})
+    loud = Watched("src", rules, Every(2 * HOUR), 2 * HOUR, 3 * DAY)
+    told = seen(watched=loud, series=[OZONE], standings=stands)
+    assert {key.split()[0]: one.severity for key, one in told.items()}[rule] is Severity.CRITICAL

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from loader.alerts.rules import Finding
+from loader.alerts.situation import Finding
 from loader.alerts.states import TOGETHER, Key, Policy, Step, advance, held
 from loader.alerts.wording import Message
 from loader.durations import MINUTE

@@ -1,0 +1,87 @@
+"""What rules look at, and what they say. Spans in microseconds, times in microseconds UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loader.alerts.wording import one_line
+from loader.alertsettings import Rules
+from loader.findings import Standing
+from loader.journal import LimitEvent, Severity
+from loader.readings import PartitionState, Series
+from loader.records import RunReport, StoredSeries
+from loader.schedule import Timetable
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A source as the rules see it: `rules` are its own over the general ones, the lookbacks are
+    microseconds, `alive` says whether new readings are to be expected."""
+
+    name: str
+    rules: Rules
+    timetable: Timetable
+    lookback_min: int
+    lookback_max: int
+    alive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the rules look at: the source's newest runs, the newest first, what is stored of it,
+    its limit events that last, and where its series stand with their detectors."""
+
+    watched: Watched
+    now: int
+    runs: Sequence[RunReport] = ()
+    partitions: Sequence[PartitionState] = ()
+    series: Sequence[StoredSeries] = ()
+    events: Sequence[LimitEvent] = ()
+    standings: Sequence[Standing] = ()
+
+    @property
+    def rules(self) -> Rules:
+        return self.watched.rules
+
+    def subject(self, station: str) -> str:
+        """The station with its name behind it, where it has one: `2178 Harlem River`."""
+        names = (one.series.name for one in self.series if one.series.station == station)
+        name = next((name for name in names if name), "")
+        return one_line(f"{station} {name}" if name and name != station else station)
+
+    def of_series(self, series: Series) -> str:
+        """The station, and which of its series."""
+        return one_line(f"{self.subject(series.station)} {series.parameter} ({series.sensor})")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not well. `broken` says that it is an alert, else it is only counted.
+
+    `since` is when it became bad, where the rule knows that. See `Alert` for the rest.
+    """
+
+    source: str
+    rule: str
+    subject: str
+    severity: Severity
+    broken: bool
+    count: int = 1
+    since: int | None = None
+    value: float | None = None
+    detail: str = ""
+    cause: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.source, self.rule, self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is not well; all else is. Of the rules in `unsaid` nothing can be said now of their
+    subjects: those stay as they are."""
+
+    findings: tuple[Finding, ...]
+    unsaid: frozenset[str] = frozenset()
