@@ -1,18 +1,20 @@
 """How often a series really reports, learned from its stamps. Pure.
 
-A cadence is believed once it has lasted for `STEPS` steps in a row (a step is the distance of two
-stamps that follow each other). Of these steps
+A step is the distance of two stamps that follow each other. `STEPS` steps in a row prove a cadence
+where
 
-- more than half are the cadence itself, up to `WANDER` of it: so an odd burst proves nothing,
+- more than half of them are the cadence itself, up to `WANDER` of it: an odd burst proves nothing,
 - nine in ten are whole multiples of it: stamps in between speak against a slower cadence, so a
   station with many gaps is not taken for a slow one,
 - together they leave room for not more than three times as many stamps as there are,
 - the first one is the cadence itself: there the episode begins.
 
-The numbers are conventions: a reading lost by chance with any probability makes a station look
-slower in fewer than 1 of 10 million such stretches, and a 15-minute station that goes hourly is
-found after a day. Where another cadence is known already, the stretch also lasts `PERIODS` of
-that one, and differs from it by more than a tenth.
+Where another cadence holds so far, the new one differs from it by more than a tenth, and has lasted
+for `PERIODS` of the old one: the stretch that long is as dense, and its last steps prove the same.
+
+The numbers are conventions. With them, readings lost by chance, however many, make a station look
+slower in fewer than one of ten million such stretches, and a 15-minute station that goes hourly is
+found after a day.
 """
 
 from __future__ import annotations
@@ -25,8 +27,7 @@ import numpy as np
 from loader.readings import SECOND, Bool, Float64, Int64, Series, Window
 
 STEPS = 24
-"""Steps that a cadence must have lasted. To learn from a part of the history takes as many stamps
-before the first one that is new."""
+"""Steps that prove a cadence."""
 
 PERIODS = 6
 """Periods of the cadence before that a new one must have lasted."""
@@ -52,32 +53,29 @@ def learn(times: Int64, declared_s: float | None, known: Sequence[Episode]) -> t
     """The episodes of a series, ascending: `known` ones before `times[0]`, those after it anew.
 
     `times` are stored stamps (microseconds UTC, ascending) from any one on to the newest, without
-    omission. The result is the same as from the whole history if they begin at least `STEPS`
-    stamps before the first one that was added or deleted since `known` was learned, or with the
-    first of all. No times leave `known` as it is; where nothing could be learned yet, the cadence
-    that the source declares (None: none) holds, and there is no episode.
+    omission. The result is the same as from the whole history if they begin with the first stamp
+    of all, or `STEPS` stamps and `PERIODS` of the slowest cadence (known or declared) before the
+    first one that was added or deleted since `known` was learned. No times leave `known` as it
+    is. Until something is proven the cadence that the source declares (None: none) holds.
     """
     if len(times) == 0:
         return tuple(known)
     times = times[np.append(True, times[1:] != times[:-1])]
     episodes = [one for one in known if one[0] < times[0]]
-    start, period, lasted = _believable(times)
-    cadence = episodes[-1][1] if episodes else declared_s
+    start, period = _proofs(times)
     at = 0
     while at < len(start):
-        rest = slice(at, None)
-        if cadence is None:
-            fits = np.ones(len(start) - at, bool)
-        else:
-            fits = lasted[rest] >= PERIODS * cadence * SECOND
+        fits = np.ones(len(start) - at, bool)
+        so_far = episodes[-1][1] if episodes else declared_s
+        if so_far is not None:
+            fits = _lasts(times, start, period, at, round(PERIODS * so_far * SECOND))
             if episodes:
-                fits &= np.abs(period[rest] / SECOND - cadence) > DIFFERENT * cadence
+                fits &= np.abs(period[at:] / SECOND - so_far) > DIFFERENT * so_far
         found = int(np.argmax(fits))
         if not fits[found]:
             break
         at += found
-        cadence = _plain(float(period[at]) / SECOND, declared_s)
-        episodes.append((int(times[start[at]]), cadence))
+        episodes.append((int(times[start[at]]), rounded(float(period[at]) / SECOND, declared_s)))
         at += 1
     return tuple(episodes)
 
@@ -137,53 +135,14 @@ def off_grid(times: Int64, cadence_s: float) -> Bool:
     width = step // 10 * 2
     count = np.searchsorted(around, order + width, side="right") - np.arange(len(order))
     most = int(np.argmax(count))
-    last = around[most + count[most] - 1]
-    # The grid's own phase is the middle of the stamps that make it.
-    middle = (order[most] + last) // 2
+    # The grid's own phase is the median of the stamps that make it.
+    middle = around[most + (count[most] - 1) // 2]
     away = (phase - middle) % step
     off: Bool = np.minimum(away, step - away) > step // 10
     return off
 
 
-def _believable(times: Int64) -> tuple[Int64, Float64, Int64]:
-    """Of every stretch of `STEPS` steps that proves a cadence: the index of the stamp it begins
-    with, its cadence and how long it lasted in microseconds."""
-    step = np.diff(times)
-    found: list[tuple[Int64, Float64, Int64]] = [
-        (np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.int64))
-    ]
-    if len(step) >= STEPS:
-        every = np.lib.stride_tricks.sliding_window_view(step, STEPS)
-        for low in range(0, len(every), _BLOCK):
-            rows = every[low : low + _BLOCK].astype(np.float64)
-            good, period = _proven(rows)
-            at = np.flatnonzero(good)
-            found.append((at + low, period[at], rows[at].sum(axis=1).astype(np.int64)))
-    starts, periods, lasted = zip(*found, strict=True)
-    return np.concatenate(starts), np.concatenate(periods), np.concatenate(lasted)
-
-
-def _proven(rows: Float64) -> tuple[Bool, Float64]:
-    """(whether the steps of each row prove a cadence, which)."""
-    middle = np.median(rows, axis=1, keepdims=True)
-    # More than half lie close together only if they lie around the median.
-    near = np.abs(rows - middle) <= WANDER * middle
-    period = np.where(near, rows, 0.0).sum(axis=1, keepdims=True)
-    period = np.where(period > 0, period / np.maximum(near.sum(axis=1, keepdims=True), 1), 1.0)
-    near = np.abs(rows - period) <= WANDER * period
-    multiple = np.rint(rows / period)
-    whole = (multiple >= 1) & (np.abs(rows - multiple * period) <= WANDER * period)
-    room = np.minimum(multiple, OUTAGE).sum(axis=1)
-    good: Bool = (
-        near[:, 0]
-        & (2 * near.sum(axis=1) > STEPS)
-        & (10 * whole.sum(axis=1) >= 9 * STEPS)
-        & (room <= 3 * STEPS)
-    )
-    return good, period[:, 0]
-
-
-def _plain(seconds: float, declared_s: float | None) -> float:
+def rounded(seconds: float, declared_s: float | None) -> float:
     """The cadence as people would set it: the declared one or a usual one where that is near,
     else three digits of it."""
     if declared_s and abs(seconds - declared_s) <= 0.05 * declared_s:
@@ -193,3 +152,57 @@ def _plain(seconds: float, declared_s: float | None) -> float:
         if abs(usual - seconds) <= 0.02 * usual:
             return usual
     return float(f"{seconds:.3g}")
+
+
+def _proofs(times: Int64) -> tuple[Int64, Float64]:
+    """(the index of the stamp that it begins with, the cadence in microseconds) of every stretch of
+    `STEPS` steps that proves one."""
+    starts, periods = [np.empty(0, np.int64)], [np.empty(0, np.float64)]
+    step = np.diff(times)
+    if len(step) >= STEPS:
+        every = np.lib.stride_tricks.sliding_window_view(step, STEPS)
+        for low in range(0, len(every), _BLOCK):
+            good, period = _proven(every[low : low + _BLOCK].astype(np.float64))
+            at = np.flatnonzero(good)
+            starts.append(at + low)
+            periods.append(period[at])
+    return np.concatenate(starts), np.concatenate(periods)
+
+
+def _proven(rows: Float64) -> tuple[Bool, Float64]:
+    """(whether the steps of each row prove a cadence, which in microseconds)."""
+    order = np.sort(rows, axis=1)
+    # More than half lie close together only if they lie around the median.
+    middle = order[:, (STEPS - 1) // 2, None]
+    first = (order < (1 - WANDER) * middle).sum(axis=1)
+    last = (order <= (1 + WANDER) * middle).sum(axis=1) - 1
+    period = np.take_along_axis(order, ((first + last) // 2)[:, None], axis=1)
+    near = np.abs(rows - period) <= WANDER * period
+    multiple = np.rint(rows / period)
+    whole = (multiple >= 1) & (np.abs(rows - multiple * period) <= WANDER * period)
+    good: Bool = (
+        near[:, 0]
+        & (2 * near.sum(axis=1) > STEPS)
+        & (10 * whole.sum(axis=1) >= 9 * STEPS)
+        & (np.minimum(multiple, OUTAGE).sum(axis=1) <= 3 * STEPS)
+    )
+    # From end to end the wandering of single stamps hardly counts; unless two cadences meet here.
+    length, periods = np.where(whole, rows, 0).sum(axis=1), np.where(whole, multiple, 0).sum(axis=1)
+    mean = length / np.maximum(periods, 1)
+    median = period[:, 0]
+    return good, np.where(np.abs(mean - median) <= 0.05 * median, mean, median)
+
+
+def _lasts(times: Int64, start: Int64, period: Float64, at: int, least: int) -> Bool:
+    """Which of the proofs from the number `at` on go on for `least` microseconds."""
+    begin, cadence = start[at:], period[at:]
+    end = np.searchsorted(times, times[begin] + least, side="left")
+    there = end < len(times)
+    end = np.minimum(end, len(times) - 1)
+    dense = 3 * (end - begin) * cadence >= times[end] - times[begin]
+    final = np.maximum(end - STEPS, begin)
+    proof = np.minimum(np.searchsorted(start, final), len(start) - 1)
+    alike = np.abs(period[proof] - cadence) <= DIFFERENT * cadence
+    lasts: Bool = there & dense & alike & (start[proof] == final)
+    # A stretch of `STEPS` steps that is long enough has lasted, whatever comes after it.
+    return lasts | (times[begin + STEPS] - times[begin] >= least)
