@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,16 +85,11 @@ def _item(s: StoredSeries, found: FoundDrift, standing: Standing | None) -> dict
         "against": found.against,
         "reference": found.reference,
         "current": found.current,
-        **{name: _finite(getattr(found, name)) for name in EFFECTS},
+        **{name: getattr(found, name) for name in EFFECTS},
         "drifting": found.drifting,
         "alerting": alerting,
         "alerting_since": iso_or_none(standing.since if standing and alerting else None),
     }
-
-
-def _finite(effect: float) -> float | None:
-    """JSON has no infinity, which the effect is where the reference never moved."""
-    return effect if isfinite(effect) else None
 
 
 def _print(
