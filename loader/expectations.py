@@ -146,24 +146,31 @@ def _span(rule: Rule) -> Span:
 
 def _units(parameter: str, ruled: Sequence[Ruled]) -> Iterable[Json]:
     """The units that a parameter may come in, where that is configured."""
-    for units, members in _grouped(ruled, lambda one: tuple(one.rule.units)).items():
+    groups = _grouped(ruled, lambda one: one.rule.units)
+    for units, members in groups.items():
         if not units:
             continue
         plain = {plain_unit(unit) for unit in units}
         spelled = {one.series.unit for one in members if plain_unit(one.series.unit) in plain}
         conditions = [_where("parameter", "==", parameter)]
-        for name, of in _LEVELS:
-            if {of(one) for one in members} & {of(one) for one in ruled if one not in members}:
-                continue
-            if len(members) < len(ruled):
-                conditions.append(_within(name, sorted({of(one) for one in members})))
-            yield _expect(
-                "column_values_to_be_in_set",
-                column="unit",
-                value_set=sorted({*units, *spelled}),
-                row_condition=_all(conditions),
-            )
-            break
+        if others := [one for key, group in groups.items() if key != units for one in group]:
+            conditions.append(_apart(members, others))
+        yield _expect(
+            "column_values_to_be_in_set",
+            column="unit",
+            value_set=sorted({*units, *spelled}),
+            row_condition=_all(conditions),
+        )
+
+
+def _apart(members: Sequence[Ruled], others: Sequence[Ruled]) -> Json:
+    """What tells these series from the others: source, station or sensor."""
+    for name, of in _LEVELS:
+        mine = {of(one) for one in members}
+        # Sensors are the last resort: a sensor has one rule for a parameter.
+        if name == "sensor" or not mine & {of(one) for one in others}:
+            return _where(name, "IN", sorted(mine))
+    raise AssertionError("sensors tell them apart")
 
 
 def _grouped(ruled: Iterable[Ruled], key: Callable[[Ruled], Any]) -> dict[Any, list[Ruled]]:
@@ -196,17 +203,8 @@ def _expect(what: str, **kwargs: Any) -> Json:
     return {"type": f"expect_{what}", "kwargs": kwargs, "meta": {}}
 
 
-def _where(column: str, operator: str, parameter: str | int) -> Json:
-    return {
-        "type": "comparison",
-        "column": {"name": column},
-        "operator": operator,
-        "parameter": parameter,
-    }
-
-
-def _within(column: str, values: Sequence[str]) -> Json:
-    return {"type": "comparison", "column": {"name": column}, "operator": "IN", "parameter": list(values)}
+def _where(column: str, operator: str, parameter: str | int | Sequence[str]) -> Json:
+    return {"type": "comparison", "column": {"name": column}, "operator": operator, "parameter": parameter}
 
 
 def _all(conditions: Sequence[Json]) -> Json:

@@ -38,7 +38,7 @@ CELL_LEAST = 60
 CELL_TAIL = 0.01
 """`TAIL` of a month and hour: few readings have no finer quantiles."""
 
-DIGITS = 3
+DIGITS = 4
 """Significant digits of a threshold; it is rounded away from the readings."""
 
 KEPT = 1 << 20
