@@ -284,7 +284,7 @@ QUESTIONS = {
     "prunable_anomaly": ("src", 1),
     "count_between": (1, 1, 9, 100),
     "stored_edges": (1, 1, 2, 1, 9, 2),
-    "stored_readings": (1, 1, 9),
+    "stored_readings": (0, 1, 1, 1, 2, 1, 1, 9, 2, 9),
     "pending": ("src",),
     "quality_days": (1, 1, 9),
     "anomalies": ("src", 1, 9, "", 9, 100),

@@ -11,8 +11,13 @@ SELECT
         SELECT time FROM reading WHERE series_id = ? AND time > ? ORDER BY time LIMIT ?));
 
 -- name: stored_readings
-SELECT time, value, flag, tests FROM reading
-WHERE series_id = ? AND time >= ? AND time <= ? ORDER BY time;
+SELECT ?, time, value, flag, tests FROM reading
+WHERE series_id = ?
+    AND time >= coalesce((SELECT min(time) FROM (
+        SELECT time FROM reading WHERE series_id = ? AND time < ? ORDER BY time DESC LIMIT ?)), ?)
+    AND time <= coalesce((SELECT max(time) FROM (
+        SELECT time FROM reading WHERE series_id = ? AND time > ? ORDER BY time LIMIT ?)), ?)
+ORDER BY time;
 
 -- name: put_flags
 UPDATE reading SET flag = ?, tests = ? WHERE series_id = ? AND time = ?;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,15 +53,23 @@ class Surroundings:
         return one.first if before is None else before, one.last if after is None else after
 
     def readings(self, stretches: Sequence[Stretch]) -> Readings:
-        return Readings.concat([part for one in stretches for part in self._readings(one)])
+        parts: list[Readings] = []
+        rows: list[tuple[int, int, float | None, int, int]] = []
+        for one in stretches:
+            number = self.ids[one.series]
+            if number in self.fresh:
+                continue
+            before, after = (number, one.first, one.rows, one.first), (number, one.last, one.rows, one.last)
+            cursor = self.connection.execute(SQL["stored_readings"], (one.series, number, *before, *after))
+            rows += cursor.fetchmany(CHUNK)
+            while len(rows) >= CHUNK:
+                parts.append(_columns(rows))
+                rows = cursor.fetchmany(CHUNK)
+        return Readings.concat([*parts, _columns(rows)])
 
-    def _readings(self, one: Stretch) -> Iterator[Readings]:
-        number = self.ids[one.series]
-        if number in self.fresh:
-            return
-        first, last = self._edges(one)
-        cursor = self.connection.execute(SQL["stored_readings"], (number, first, last))
-        while rows := cursor.fetchmany(CHUNK):
-            time, value, flag, tests = zip(*rows, strict=True)
-            series = np.full(len(rows), one.series, np.int32)
-            yield Readings.of(series, time, np.array(value, np.float64), tests, flag)
+
+def _columns(rows: list[tuple[int, int, float | None, int, int]]) -> Readings:
+    if not rows:
+        return Readings.empty()
+    series, time, value, flag, tests = zip(*rows, strict=True)
+    return Readings.of(series, time, np.array(value, np.float64), tests, flag)
