@@ -15,7 +15,7 @@ from loader import lateness
 from loader.readings import DAY, Int32, Int64, Reject
 from loader.records import Batch
 from loader.sqltext import storable
-from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp
+from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp, stamps
 
 PAYLOAD = 65_536
 """Bytes of a rejected record that are kept."""
@@ -85,12 +85,12 @@ def write_delays(cursor: Cursor, batch: Batch, late: Mapping[int, Int64]) -> Non
         return
     cursor.execute(SQL["lateness_of"], {"ids": sorted(late)})
     stored: dict[int, Sequence[int]] = dict(cursor)
+    rows = []
     for number in sorted(late):
         delays = lateness.histogram(batch.read_at - late[number]).tolist()
         total = lateness.add([stored.get(number, []), delays])
-        cursor.execute(
-            SQL["put_lateness"], {"source": batch.source, "id": number, "histogram": list(total)}
-        )
+        rows.append({"source": batch.source, "id": number, "histogram": list(total)})
+    execute_batch(cursor, SQL["put_lateness"], rows)
 
 
 def count_days(cursor: Cursor, batch: Batch, late: Mapping[int, Int64], ids: Int32) -> None:
@@ -111,7 +111,7 @@ def count_days(cursor: Cursor, batch: Batch, late: Mapping[int, Int64], ids: Int
             SQL["count_days"],
             {
                 "ids": [number for number, _ in keys],
-                "days": [clamped(day) for _, day in keys],
+                "days": stamps([day for _, day in keys]),
                 "late": [counts[key][0] for key in keys],
                 "duplicate": [counts[key][1] for key in keys],
             },

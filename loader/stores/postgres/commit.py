@@ -16,7 +16,7 @@ from loader.readings import Flag, Int32, Int64, Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.postgres import annals, findings, progress, rows
 from loader.stores.postgres.partitions import Months
-from loader.stores.postgres.session import SQL, Cursor, micros, stamp
+from loader.stores.postgres.session import SQL, Cursor, array, micros, stamp, stamps
 from loader.stores.postgres.surroundings import Surroundings, reflag
 
 TRIES = 3
@@ -169,8 +169,8 @@ def _stretch(cursor: Cursor, new: Readings, ids: Int32) -> None:
         cursor.execute(
             SQL["stretch_series"],
             {
-                "ids": [number for number, _, _ in found],
-                "first": [stamp(first) for _, first, _ in found],
-                "last": [stamp(last) for _, _, last in found],
+                "ids": array([number for number, _, _ in found]),
+                "first": stamps([first for _, first, _ in found]),
+                "last": stamps([last for _, _, last in found]),
             },
         )

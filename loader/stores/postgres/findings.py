@@ -16,7 +16,7 @@ from loader.findings import Assessment, FoundAnomaly, Model
 from loader.readings import Readings, Window
 from loader.sqltext import storable
 from loader.stores.postgres.rows import Known
-from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp
+from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp, stamps
 from loader.stores.postgres.surroundings import Surroundings, reflag
 
 T = TypeVar("T")
@@ -30,8 +30,8 @@ def add_pending(cursor: Cursor, windows: Mapping[int, Window]) -> None:
             SQL["add_pending"],
             {
                 "ids": ids,
-                "starts": [clamped(windows[number].start) for number in ids],
-                "ends": [clamped(windows[number].end) for number in ids],
+                "starts": stamps([windows[number].start for number in ids]),
+                "ends": stamps([windows[number].end for number in ids]),
             },
         )
 

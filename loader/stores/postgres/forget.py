@@ -41,7 +41,7 @@ def forget(source: str, *, write: Transaction, ask: Transaction) -> dict[str, in
     steps.extend((table, source) for table in _LEDGER)
     steps.extend((table, number) for number in ids for table in _OF_SERIES)
     steps.extend((table, source) for table in _OF_SOURCE)
-    deleted = dict.fromkeys((*_LEDGER, *_OF_SERIES, *_OF_SOURCE), 0)
+    deleted = dict.fromkeys((table for table, _ in steps), 0)
 
     def work(cursor: Cursor) -> list[tuple[str, int, bool]]:
         room, gone = ROWS, []

@@ -135,8 +135,9 @@ def _put_coverage(
     before: Mapping[str, Sequence[Window]],
     after: Mapping[str, Sequence[Window]],
 ) -> None:
-    gone = [(name, w) for name in before for w in before[name] if w not in set(after[name])]
-    come = [(name, w) for name in after for w in after[name] if w not in set(before[name])]
+    old, new = ({name: set(of[name]) for name in of} for of in (before, after))
+    gone = [(name, w) for name in before for w in before[name] if w not in new[name]]
+    come = [(name, w) for name in after for w in after[name] if w not in old[name]]
     _drop(cursor, "drop_coverage", source, gone)
     if come:
         cursor.execute(

@@ -15,7 +15,7 @@ from loader.readings import DAY, Bool, Float64, Int32, Int64, Readings, Window
 from loader.records import Batch
 from loader.stores.postgres import copy
 from loader.stores.postgres.partitions import MonthMissing, Months
-from loader.stores.postgres.session import SQL, Cursor, clamped, one
+from loader.stores.postgres.session import SQL, Cursor, array, clamped, one, stamps
 
 STREAMED = 4 << 20
 """Bytes of stored rows held before those that no reading meets are let go: about 120,000 rows."""
@@ -116,10 +116,10 @@ def _rest(
 
 def _parameters(stretches: Sequence[_Stretch]) -> dict[str, object]:
     return {
-        "indices": [s.index for s in stretches],
-        "ids": [s.id for s in stretches],
-        "starts": [clamped(s.window.start) for s in stretches],
-        "ends": [clamped(s.window.end) for s in stretches],
+        "indices": array([s.index for s in stretches]),
+        "ids": array([s.id for s in stretches]),
+        "starts": stamps([s.window.start for s in stretches]),
+        "ends": stamps([s.window.end for s in stretches]),
         # Said once more as constants, so that the planner opens only the months in question.
         "low": clamped(min(s.window.start for s in stretches)),
         "high": clamped(max(s.window.end for s in stretches)),

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from loader.context import ROWS, Stretch
-from loader.readings import DAY, Int32, Int64, Readings
+from loader.readings import DAY, Bool, Float64, Int32, Int64, Readings
 from loader.stores.postgres import copy
 from loader.stores.postgres.rows import Known
-from loader.stores.postgres.session import SQL, Cursor, clamped
+from loader.stores.postgres.session import SQL, Cursor, array, clamped, stamps
 
 NEAR = 31 * DAY
 """How far the nearest readings are looked for at first: every month more is planned for."""
@@ -21,25 +20,63 @@ NEAR = 31 * DAY
 _AROUND = (np.int32, np.int64, np.float64, np.int16, np.int32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """Stored readings in [first, last], and on either side the nearest ones, `before` and `after`
-    of them. `at` comes back with each; of several asked at once it ascends."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """Columns, a row a stretch: stored readings of a series from `first` to `last`, and the
+    nearest ones on either side, `before` and `after` of them. `at`, ascending, comes back with
+    each; the series has readings from `oldest` to `newest`, if any."""
 
-    at: int
-    known: Known
-    first: int
-    last: int
-    before: int
-    after: int
+    at: Int64
+    id: Int64
+    oldest: Int64
+    newest: Int64
+    first: Int64
+    last: Int64
+    before: Int64
+    after: Int64
+
+    def where(self, chosen: Bool) -> _Asked:
+        columns = (
+            self.at,
+            self.id,
+            self.oldest,
+            self.newest,
+            self.first,
+            self.last,
+            self.before,
+            self.after,
+        )
+        return _Asked(*(column[chosen] for column in columns))
+
+    def possible(self) -> _Asked:
+        """Only what the series can have."""
+        before = np.where(self.first > self.oldest, self.before, 0)
+        after = np.where(self.last < self.newest, self.after, 0)
+        inside = (self.first <= self.last) & (self.first <= self.newest) & (self.last >= self.oldest)
+        stored = self.oldest <= self.newest
+        chosen = stored & (inside | (before > 0) | (after > 0))
+        return replace(self, before=before, after=after).where(chosen)
+
+    def parameters(self, low: int, high: int) -> dict[str, object]:
+        return {
+            "at": array(self.at),
+            "ids": array(self.id),
+            "firsts": stamps(self.first),
+            "lasts": stamps(self.last),
+            "before": array(self.before),
+            "after": array(self.after),
+            # Said once more as constants, so that the planner opens only the months in question.
+            "low": clamped(low),
+            "high": clamped(high),
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
     at: Int32
     time: Int64
-    value: npt.NDArray[np.float64]
-    flag: npt.NDArray[np.int16]
+    value: Float64
+    flag: Int64
     tests: Int32
 
 
@@ -48,29 +85,37 @@ class Surroundings:
 
     def __init__(self, cursor: Cursor, series: Sequence[Known]) -> None:
         self._cursor = cursor
-        self._series = series
+        self._id = np.array([known.id for known in series], np.int64)
+        self._oldest = np.array(
+            [known.extent.start + 1 if known.extent else 0 for known in series], np.int64
+        )
+        self._newest = np.array([known.extent.end if known.extent else -1 for known in series], np.int64)
 
     def count(self, stretches: Sequence[Stretch]) -> list[int]:
+        index, first, last, _ = _columns(stretches)
+        none = np.zeros(len(index), np.int64)
+        asked = self._asked(np.arange(len(index)), index, first, last, none, none)
         counts = [0] * len(stretches)
-        asked = [
-            ask
-            for i, one in enumerate(stretches)
-            if (ask := _possible(_Ask(i, self._series[one.series], one.first, one.last, 0, 0)))
-        ]
-        if asked:
-            low, high = min(one.first for one in asked), max(one.last for one in asked)
-            self._cursor.execute(SQL["count_between"], {**_parameters(asked, low, high), "limit": ROWS})
+        if len(asked.at):
+            parameters = asked.parameters(int(asked.first.min()), int(asked.last.max()))
+            self._cursor.execute(SQL["count_between"], {**parameters, "limit": ROWS})
             for at, count in self._cursor:
                 counts[at] = count
         return counts
 
     def edges(self, stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
-        asked = []
-        for i, one in enumerate(stretches):
-            known = self._series[one.series]
-            asked.append(_Ask(2 * i, known, one.first, one.first - 1, one.rows, 0))
-            asked.append(_Ask(2 * i + 1, known, one.last + 1, one.last, 0, one.rows))
-        edge = np.array([t for one in stretches for t in (one.first, one.last)], np.int64)
+        index, first, last, rows = _columns(stretches)
+        # What lies before and after each, as two stretches with nothing between first and last.
+        sides = np.arange(2 * len(index))
+        asked = self._asked(
+            sides,
+            np.repeat(index, 2),
+            np.column_stack([first, last + 1]).ravel(),
+            np.column_stack([first - 1, last]).ravel(),
+            np.where(sides % 2 == 0, np.repeat(rows, 2), 0),
+            np.where(sides % 2 == 1, np.repeat(rows, 2), 0),
+        )
+        edge = np.column_stack([first, last]).ravel()
         for found in self._fetch(asked):
             # No more than `rows` come, the nearest ones: the farthest of them is the one.
             before = found.at % 2 == 0
@@ -79,15 +124,12 @@ class Surroundings:
         return list(zip(edge[0::2].tolist(), edge[1::2].tolist(), strict=True))
 
     def readings(self, stretches: Sequence[Stretch]) -> Readings:
-        asked = [
-            _Ask(i, self._series[one.series], one.first, one.last, one.rows, one.rows)
-            for i, one in enumerate(stretches)
-        ]
-        index = np.array([one.series for one in stretches], np.int32)
+        index, first, last, rows = _columns(stretches)
+        asked = self._asked(np.arange(len(index)), index, first, last, rows, rows)
         return Readings.concat(
             [
                 Readings(
-                    index[found.at],
+                    index[found.at].astype(np.int32),
                     found.time,
                     found.value,
                     found.flag.astype(np.uint8),
@@ -97,74 +139,49 @@ class Surroundings:
             ]
         )
 
-    def _fetch(self, asked: Sequence[_Ask]) -> list[_Found]:
+    def _asked(self, at: Int64, index: Int64, *rest: Int64) -> _Asked:
+        return _Asked(at, self._id[index], self._oldest[index], self._newest[index], *rest).possible()
+
+    def _fetch(self, asked: _Asked) -> list[_Found]:
         """What is asked for, first near the stretches, then wherever the series have readings."""
-        asked = [one for ask in asked if (one := _possible(ask))]
-        if not asked:
+        if not len(asked.at):
             return []
-        low, high = min(one.first for one in asked) - NEAR, max(one.last for one in asked) + NEAR
+        low, high = int(asked.first.min()) - NEAR, int(asked.last.max()) + NEAR
         near = self._copy(asked, low, high)
         far = _farther(asked, near, low, high)
-        if not far:
+        if not len(far.at):
             return [near]
-        extents = [one.known.extent for one in far if one.known.extent]
-        low, high = min(e.start for e in extents), max(e.end for e in extents)
-        return [near, self._copy(far, low, high)]
+        return [near, self._copy(far, int(far.oldest.min()), int(far.newest.max()))]
 
-    def _copy(self, asked: Sequence[_Ask], low: int, high: int) -> _Found:
-        parameters = _parameters(asked, low, high)
+    def _copy(self, asked: _Asked, low: int, high: int) -> _Found:
+        statement = self._cursor.mogrify(SQL["copy_around"], asked.parameters(low, high))
         stream = copy.Decoder(_AROUND)
-        copy.run(self._cursor, self._cursor.mogrify(SQL["copy_around"], parameters).decode(), stream)
+        copy.run(self._cursor, statement.decode(), stream)
         at, time, value, flag, tests = stream.rest()
         return _Found(at, copy.from_server(time), value, flag, tests)
 
 
-def _parameters(asked: Sequence[_Ask], low: int, high: int) -> dict[str, object]:
-    return {
-        "at": [one.at for one in asked],
-        "ids": [one.known.id for one in asked],
-        "firsts": [clamped(one.first) for one in asked],
-        "lasts": [clamped(one.last) for one in asked],
-        "before": [one.before for one in asked],
-        "after": [one.after for one in asked],
-        # Said once more as constants, so that the planner opens only the months in question.
-        "low": clamped(low),
-        "high": clamped(high),
-    }
+def _columns(stretches: Sequence[Stretch]) -> tuple[Int64, Int64, Int64, Int64]:
+    rows = [(one.series, one.first, one.last, one.rows) for one in stretches]
+    index, first, last, count = np.array(rows, np.int64).reshape(len(rows), 4).T
+    return index, first, last, count
 
 
-def _possible(ask: _Ask) -> _Ask | None:
-    """Without the sides on which the series has nothing; None where nothing is left."""
-    extent = ask.known.extent
-    if extent is None:
-        return None
-    left = replace(
-        ask,
-        before=ask.before if ask.first - 1 > extent.start else 0,
-        after=ask.after if ask.last < extent.end else 0,
-    )
-    apart = ask.last < ask.first or ask.last <= extent.start or ask.first > extent.end
-    return None if apart and not left.before and not left.after else left
-
-
-def _farther(asked: Sequence[_Ask], near: _Found, low: int, high: int) -> list[_Ask]:
+def _farther(asked: _Asked, near: _Found, low: int, high: int) -> _Asked:
     """What is still to be looked for beyond `low` and `high`: only the sides that lack some."""
-    at = np.array([one.at for one in asked], np.int64)
-    index = np.searchsorted(at, near.at)
-    first = np.array([one.first for one in asked], np.int64)[index]
-    last = np.array([one.last for one in asked], np.int64)[index]
-    before = np.bincount(index[near.time < first], minlength=len(asked)).tolist()
-    after = np.bincount(index[near.time > last], minlength=len(asked)).tolist()
-    far = []
-    for one, below, above in zip(asked, before, after, strict=True):
-        extent = one.known.extent
-        if extent is None:
-            continue
-        if below < one.before and extent.start + 1 < low:
-            far.append(replace(one, last=one.first - 1, after=0))
-        if above < one.after and extent.end > high:
-            far.append(replace(one, first=one.last + 1, before=0))
-    return far
+    of = np.searchsorted(asked.at, near.at)
+    before = np.bincount(of[near.time < asked.first[of]], minlength=len(asked.at))
+    after = np.bincount(of[near.time > asked.last[of]], minlength=len(asked.at))
+    short = (before < asked.before) & (asked.oldest < low)
+    lacking = (after < asked.after) & (asked.newest > high)
+    below = replace(asked, last=asked.first - 1, after=np.zeros_like(asked.after)).where(short)
+    above = replace(asked, first=asked.last + 1, before=np.zeros_like(asked.before)).where(lacking)
+    return _Asked(
+        *(
+            np.concatenate([getattr(below, name), getattr(above, name)])
+            for name in ("at", "id", "oldest", "newest", "first", "last", "before", "after")
+        )
+    )
 
 
 def reflag(cursor: Cursor, readings: Readings, ids: Int32) -> list[tuple[Any, ...]]:
@@ -175,10 +192,10 @@ def reflag(cursor: Cursor, readings: Readings, ids: Int32) -> list[tuple[Any, ..
     cursor.execute(
         SQL["reflag_readings"],
         {
-            "ids": ids[readings.series].tolist(),
-            "times": readings.time.tolist(),
-            "flags": readings.flag.tolist(),
-            "tests": readings.tests.view(np.int32).tolist(),
+            "ids": array(ids[readings.series]),
+            "times": stamps(readings.time),
+            "flags": array(readings.flag),
+            "tests": array(readings.tests.view(np.int32)),
             "low": clamped(int(readings.time.min())),
             "high": clamped(int(readings.time.max())),
         },

@@ -44,9 +44,9 @@ SET LOCAL enable_mergejoin = off;
 -- name: reflag_readings
 UPDATE reading r
 SET flag = v.flag, tests = v.tests
-FROM unnest(%(ids)s::integer[], %(times)s::bigint[], %(flags)s::smallint[], %(tests)s::integer[])
+FROM unnest(%(ids)s::integer[], %(times)s::timestamptz[], %(flags)s::smallint[], %(tests)s::integer[])
     AS v(series_id, time, flag, tests)
-WHERE r.series_id = v.series_id AND r.time = timestamptz 'epoch' + v.time * interval '1 microsecond'
+WHERE r.series_id = v.series_id AND r.time = v.time
   AND r.time >= %(low)s AND r.time <= %(high)s
   AND (r.flag, r.tests) IS DISTINCT FROM (v.flag, v.tests)
 RETURNING r.series_id, r.time;
