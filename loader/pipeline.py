@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -30,6 +30,7 @@ from loader.quality.score import Weights, score
 from loader.reading import Reader, attended
 from loader.readings import HOUR, Flag, PartitionState, Series, Task, TaskKind, UInt8, Window
 from loader.records import Counts, Outcome, RunReport
+from loader.tally import Tally
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class Order:
 
     `stations` and `sensors` narrow it; empty means all. With `window` it reads that stretch
     instead of what is new: again where it was read before, or (`backfill`) only what is not
-    covered yet.
+    covered yet. With `windows` it reads these, by partition, whatever was read before.
     """
 
     trigger: str = "command"
@@ -55,8 +56,14 @@ class Order:
     sensors: tuple[str, ...] = ()
     window: Window | None = None
     backfill: bool = False
+    windows: Mapping[str, Sequence[Window]] | None = None
     retry_holes: bool = False
     dry_run: bool = False
+
+    def chosen(self, states: Sequence[PartitionState]) -> list[PartitionState]:
+        """The partitions that it is about."""
+        chosen = planner.select(states, self.stations, self.sensors)
+        return chosen if self.windows is None else [s for s in chosen if s.name in self.windows]
 
 
 class Observer(Protocol):
@@ -73,22 +80,6 @@ class Observer(Protocol):
 
     def warned(self, source: str, message: str) -> None:
         """Something went wrong that the run survives."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the run adds up to so far. `failed` says what went wrong by partition or station; of the
-    partitions in `lost` more than the try of an old hole failed; those in `stopped` a rule has
-    stopped. `kept_out` counts the records of a replay that rules kept out."""
-
-    counts: Counts = field(default_factory=Counts)
-    used: Usage = field(default_factory=Usage)
-    seq: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    lost: set[str] = field(default_factory=set)
-    stopped: set[str] = field(default_factory=set)
-    kept_out: int = 0
-    ended: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +161,20 @@ class Pipeline:
     ) -> list[Task]:
         """What reading `order` comes to. `known` is all that the store holds, `states` what the
         survey named of it."""
-        chosen = planner.select(states, order.stations, order.sensors)
+        chosen = order.chosen(states)
         if not chosen and (order.stations or order.sensors):
             stations = ", ".join(sorted({s.station for s in states})[:20]) or "none"
             raise UsageError(
                 f"{self.source.name} has no station or sensor {', '.join(order.stations + order.sensors)}; "
                 f"its stations: {stations}"
             )
+        if order.windows is not None:
+            return [
+                task
+                for state in chosen
+                for window in order.windows[state.name]
+                for task in planner.stretch([state], window, now, again=True, retry_holes=True)
+            ]
         if order.window is not None:
             return planner.stretch(
                 chosen, order.window, now, again=not order.backfill, retry_holes=order.retry_holes
@@ -221,8 +219,7 @@ class Pipeline:
         states = planner.surveyed(known, survey, now)
         tally.failed.update({f"station {s}": why for s, why in survey.failed.items()})
         tasks = self.tasks(order, states, survey, now, known)
-        chosen = planner.select(states, order.stations, order.sensors)
-        return self._read(tasks, chosen, report, tally, commit)
+        return self._read(tasks, order.chosen(states), report, tally, commit)
 
     def _read(
         self,
@@ -256,24 +253,7 @@ class Pipeline:
             commit(gathering)
         # Those that had nothing to read are well.
         all_lost = tally.lost.issuperset(s.name for s in states)
-        return self._judged(report, tally, reader.down, all_lost=all_lost)
-
-    def _judged(self, report: RunReport, tally: Tally, down: str | None, *, all_lost: bool) -> RunReport:
-        good = len(tally.ended - tally.failed.keys())
-        error = down or next(iter(tally.failed.values()), None)
-        if self.stop.is_set():
-            outcome = Outcome.INTERRUPTED
-        elif not tally.failed and down is None:
-            outcome = Outcome.OK
-        elif (
-            (down is not None or all_lost) and good == 0 and tally.counts.fetched == 0 and not tally.stopped
-        ):
-            outcome = Outcome.FAILED
-        else:
-            outcome = Outcome.PARTIAL
-        return replace(
-            report, outcome=outcome, error=error, partitions_ok=good, partitions_failed=len(tally.failed)
-        )
+        return tally.judged(report, reader.down, stopping=self.stop.is_set(), all_lost=all_lost)
 
     def _used(self, tally: Tally) -> Counts:
         """Requests and bytes since the last batch."""
@@ -384,8 +364,7 @@ class Pipeline:
 
         report = RunReport(0, self.source.name, order.trigger, started)
         tasks = self.tasks(order, states, survey, started, known)
-        chosen = planner.select(states, order.stations, order.sensors)
-        report = self._read(tasks, chosen, report, tally, add_up)
+        report = self._read(tasks, order.chosen(states), report, tally, add_up)
         return replace(report, finished=self.clock(), counts=tally.counts + self._used(tally))
 
 

@@ -9,9 +9,10 @@ from loader import putaside
 from loader.batches import MAX_READINGS
 from loader.contracts import Lease, Source
 from loader.errors import LeaseLost, LoaderError
-from loader.pipeline import Pipeline, Tally
+from loader.pipeline import Pipeline
 from loader.readings import Page, PartitionState
 from loader.records import Outcome, Quarantined, RunReport
+from loader.tally import Tally
 
 
 def replay(pipeline: Pipeline, records: Sequence[Quarantined], held: Lease | None = None) -> RunReport:
