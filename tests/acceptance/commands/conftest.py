@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "contract"))
 
 from shell import Shell, configure, fill
+from stores import STORES, AnyStore, StoreCase
 
 from loader.stores.sqlite import SQLiteStore
 
@@ -38,3 +41,32 @@ def filled(store: SQLiteStore) -> SQLiteStore:
     """A store after one run."""
     fill(store)
     return store
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A store of some kind with one run in it, which the configuration names."""
+
+    case: StoreCase
+    address: str
+    store: AnyStore
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """One SELECT behind the store's back."""
+        return self.case.query(self.address, sql)
+
+
+@pytest.fixture(params=[case for case in STORES if not case.slow], ids=lambda case: case.name)
+def kept(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Iterator[Kept]:
+    case: StoreCase = request.param
+    if reason := case.missing():
+        pytest.skip(reason)
+    address = case.fresh(tmp_path)
+    try:
+        configure(shell.folder, address if "://" in address else f"sqlite:///{address}")
+        store = case.open(address)
+        fill(store)
+        yield Kept(case, address, store)
+        store.close()
+    finally:
+        case.drop(address)
