@@ -38,6 +38,7 @@ COMMANDS = {
     "requests": "Work asked of whoever works on a source.",
     "prune": "Delete what retention does not keep.",
     "explain": "Why a reading has its flag.",
+    "validate": "Check readings in files as loading would.",
     "recheck": "Flag stored readings anew by today's thresholds.",
     "thresholds": "Learn thresholds from stored readings.",
     "export": "Write readings as CSV, NDJSON or JSON.",
