@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "contract"))
 
-from shell import Shell, configure, fill
-from stores import STORES, AnyStore, StoreCase
+from shell import Kept, Shell, configure, fill
+from stores import STORES, StoreCase
 
 from loader.stores.sqlite import SQLiteStore
 
@@ -41,19 +39,6 @@ def filled(store: SQLiteStore) -> SQLiteStore:
     """A store after one run."""
     fill(store)
     return store
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A store of some kind with one run in it, which the configuration names."""
-
-    case: StoreCase
-    address: str
-    store: AnyStore
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """One SELECT behind the store's back."""
-        return self.case.query(self.address, sql)
 
 
 @pytest.fixture(params=[case for case in STORES if not case.slow], ids=lambda case: case.name)

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import Loading, at, hole, partition, series, span
-from stores import AnyStore
+from stores import AnyStore, StoreCase
 
 from loader.__main__ import main
 from loader.readings import Progress, Reject
 
 PM25 = series("a", partition="p-a", station="Here", cadence_s=3600.0, timezone="America/Toronto")
 NO2 = series("b", partition="p-b", station="There", parameter="no2", unit="ppb", cadence_s=3600.0)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A store of some kind with one run in it, which the configuration names."""
+
+    case: StoreCase
+    address: str
+    store: AnyStore
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """One SELECT behind the store's back."""
+        return self.case.query(self.address, sql)
 
 
 class Shell:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from builders import Loading, at, series
-from conftest import Kept
-from shell import Shell
+from shell import Kept, Shell
 from stores import AnyStore
 
 from loader.commands.output import iso

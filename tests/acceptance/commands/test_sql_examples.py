@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders import Loading, at
-from conftest import Kept
-from shell import NO2, PM25
+from shell import NO2, PM25, Kept
 
 from loader.findings import Assessment, QualityDay
 from loader.readings import DAY, Check, Readings, UInt8, UInt32
