@@ -155,7 +155,7 @@ def _item(found: _Found) -> dict[str, Any]:
 
 def _yaml(found: Sequence[_Found], source: str | None) -> Iterator[str]:
     """The rules as the configuration takes them, each with what it was made of."""
-    paths = {one.key: (*_path(one.key, source), one.key[2], "units") for one in found}
+    paths = {one.key: (*_path(one.key, source), one.key[2]) for one in found}
     told = {paths[one.key] for one in found if one.settings}
     for one in found:
         if paths[one.key] not in told:
@@ -163,19 +163,19 @@ def _yaml(found: Sequence[_Found], source: str | None) -> Iterator[str]:
             yield f"# {clean(where)}: {clean(_made_of(one))}"
     before: tuple[str, ...] = ()
     for one in sorted(found, key=lambda one: one.key):
-        path = paths[one.key]
-        if path not in told:
+        if paths[one.key] not in told:
             continue
+        # The configuration has no name for no unit: then the rule is the parameter's own.
+        path = paths[one.key] + (("units",) if one.unit else ())
         same = next((i for i, (a, b) in enumerate(zip(before, path, strict=False)) if a != b), len(before))
         yield from (f"{'  ' * depth}{_scalar(path[depth])}:" for depth in range(same, len(path)))
         before, indent = path, "  " * len(path)
         yield f"{indent}# {clean(_made_of(one))}"
-        if not one.settings:
+        if one.unit:
             # Were it not listed, readings in this unit would be taken for strangers.
-            yield f"{indent}{_scalar(one.unit)}: {{}}"
-            continue
-        yield f"{indent}{_scalar(one.unit)}:"
-        yield from (f"{indent}  {text}" for text in _rules(one.settings))
+            yield f"{indent}{_scalar(one.unit)}:" + ("" if one.settings else " {}")
+            indent += "  "
+        yield from (f"{indent}{text}" for text in _rules(one.settings))
 
 
 def _rules(settings: Mapping[str, Any]) -> Iterator[str]:
