@@ -39,8 +39,8 @@ def annotation_at(annotation: Any, step: str | int) -> Any:
             return args[1]
         elif isinstance(step, int) and origin is tuple and args:
             return args[step] if step < len(args) and args[-1] is not Ellipsis else args[0]
-        elif isinstance(step, int) and origin is not None and args and not issubclass(origin, Mapping):
-            return args[0]
+        elif isinstance(step, int) and isinstance(origin, type) and not issubclass(origin, Mapping):
+            return args[0] if args else None
     return None
 
 

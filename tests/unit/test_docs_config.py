@@ -16,7 +16,8 @@ from loader import config
 from loader.alertsettings import Channel, LimitSettings
 from loader.durations import format_duration
 from loader.modeltree import annotation_at, models
-from loader.qualitysettings import PARAMETERS
+from loader.qualitydefaults import AIR
+from loader.qualitysettings import PARAMETERS, ParameterRule, UnitRule, UsualSettings
 from loader.wiring import TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,11 +47,15 @@ def default_of(model: type[BaseModel], name: str) -> str:
     if model.model_fields[name].is_required():
         return "required"
     default = holder["properties"][name].get("default")
-    if default in (None, [], "") and not isinstance(default, bool):
+    if default in (None, [], "", {}) and not isinstance(default, bool):
         return "none"
     if is_rule(model.model_fields[name].annotation):
         return f"`{default['at']}`, {default['severity']}"
     return f"`{json.dumps(default, ensure_ascii=False)}`".replace('"', "")
+
+
+TOLD_ONCE = (ParameterRule, UnitRule)
+"""Their keys stand in the table of `quality`, under `parameters`, and nowhere else."""
 
 
 def rows(model: type[BaseModel], names: list[str], prefix: str = "") -> Iterator[str]:
@@ -59,9 +64,14 @@ def rows(model: type[BaseModel], names: list[str], prefix: str = "") -> Iterator
         field = model.model_fields[name]
         path = f"{prefix}{name}"
         inner = [] if is_rule(field.annotation) else models(field.annotation)
+        listed = models(annotation_at(field.annotation, 0))
         several = models(annotation_at(field.annotation, "any"))
         if several and not inner:
             path, inner = f"{path}.NAME", several
+        if listed and not inner:
+            path, inner = f"{path}[]", listed
+        if model is not config.QualitySettings:
+            inner = [one for one in inner if one not in TOLD_ONCE]
         if not inner or type(None) in getattr(field.annotation, "__args__", ()):
             yield f"| `{path}` | {default_of(model, name)} | {field.description} |"
         for one in inner:
@@ -127,9 +137,9 @@ def keys_in_models() -> set[tuple[str, ...]]:
         found |= {
             ("sources", names[kind], *path)
             for path in leaves(model)
-            if path[0] != "alerts" and path != ("schedule", "cron")
+            if path[0] not in ("alerts", "quality") and path != ("schedule", "cron")
         }
-        found.add(("sources", names[kind], "alerts"))
+        found |= {("sources", names[kind], "alerts"), ("sources", names[kind], "quality")}
     found |= {
         ("alerts", *path)
         for path in leaves(config.Config.model_fields["alerts"].annotation)
@@ -157,10 +167,13 @@ def test_the_manual_shows_every_key() -> None:
 
 
 def test_the_manual_shows_every_key_of_a_parameter() -> None:
-    """range, ranges, unit and sentinels all occur among the parameters of config.yaml."""
+    """Every key that a parameter may have occurs among those of config.yaml, nested ones too."""
     everything = yaml.safe_load(COMMENTED_KEY.sub(r"\1", MANUAL))["quality"]["parameters"]
-    shown = {key for rule in everything.values() for key in rule}
-    assert shown == set(config.ParameterRule.model_fields)
+    shown = {path for rule in everything.values() for path in keys_of(rule)}
+    expected = set(leaves(ParameterRule)) | {("climatology", "usual")}
+    assert expected - shown == set()
+    usual = everything["my_water"]["climatology"]["usual"][0]
+    assert set(usual) == set(UsualSettings.model_fields)
 
 
 def test_the_manual_shows_every_key_of_a_limit() -> None:
@@ -182,8 +195,8 @@ def test_the_manual_loads_with_every_key_live(tmp_path: Path) -> None:
 def test_a_commented_key_shows_its_default(line: str, tmp_path: Path) -> None:
     """Taking the # away from one line changes nothing, unless the comment says `default: `."""
     key = line.strip().lstrip("#").partition(":")[0]
-    if "default: " in line.lower() or key in ("file", "my_parameter"):
-        assert re.search(r"default: (none|air 1h, rig 6m)", line) or key in ("file", "my_parameter")
+    if "default: " in line.lower() or key == "file":
+        assert re.search(r"default: (none|air 1h, rig 6m)", line) or key == "file"
         return
     live = tmp_path / "config.yaml"
     live.write_text(MANUAL.replace(line, line.replace("#", "", 1), 1), encoding="utf-8")
@@ -235,16 +248,21 @@ def test_the_live_keys_are_the_agreed_ones() -> None:
 
 
 def test_the_shipped_rules_are_shown() -> None:
-    """The parameters of config.yaml, commented ones included, are the shipped rules."""
+    """The parameters of config.yaml, commented ones included, have the shipped ranges."""
     shown = yaml.safe_load(COMMENTED_KEY.sub(r"\1", MANUAL))["quality"]["parameters"]
-    del shown["my_parameter"]
-    assert {name: config.ParameterRule(**rule) for name, rule in shown.items()} == PARAMETERS
+    shipped = {name: ParameterRule(**rule) for name, rule in shown.items() if not name.startswith("my_")}
+    kept = {"range", "ranges", "sentinels"}
+    assert {name: rule.model_dump(include=kept) for name, rule in shipped.items()} == {
+        name: PARAMETERS[name].model_dump(include=kept) for name in AIR
+    }
+    assert all(rule.model_fields_set <= kept for rule in shipped.values())
 
 
 def test_the_docs_give_a_reason_for_every_shipped_bound() -> None:
     """Each unit of each shipped rule has a row with its bounds and a reason."""
     text = section("Shipped ranges")
-    for name, rule in PARAMETERS.items():
+    for name in AIR:
+        rule = PARAMETERS[name]
         for unit, (low, high) in (rule.ranges or {"any": rule.range or (0, 0)}).items():
             row = rf"^\| {name} \| {re.escape(unit)} \| {low:.10g} \| {high:.10g} \| \S.* \|$"
             assert re.search(row, text, re.MULTILINE), row
