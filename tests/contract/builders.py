@@ -94,10 +94,12 @@ class Loading:
         places: Sequence[tuple[Series, float, float, float]] = (),
         rejects: Sequence[Reject] = (),
         replay: Sequence[str] = (),
+        repeated: Iterable[Row] = (),
         counts: Counts | None = None,
     ) -> Batch:
-        rows = list(rows)
-        members = {s.key: s for s in [*listed, *(r[0] for r in rows), *(p[0] for p in places)]}
+        rows, repeated = list(rows), list(repeated)
+        everything = [*listed, *(r[0] for r in [*rows, *repeated]), *(p[0] for p in places)]
+        members = {s.key: s for s in everything}
         order = list(members.values())
         index = {key: i for i, key in enumerate(members)}
         made = Batch(
@@ -110,10 +112,15 @@ class Loading:
             places=tuple(Place(index[s.key], at(hour), lat, lon) for s, hour, lat, lon in places),
             rejects=tuple(rejects),
             progress=progress,
-            counts=Counts(fetched=len(rows) + len(rejects), quarantined=len(rejects))
+            counts=Counts(
+                fetched=len(rows) + len(repeated) + len(rejects),
+                duplicate=len(repeated),
+                quarantined=len(rejects),
+            )
             if counts is None
             else counts,
             replay=tuple(replay),
+            repeated=columns(order, repeated),
         )
         self.seq += 1
         return made
