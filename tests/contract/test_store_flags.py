@@ -36,7 +36,7 @@ from tests import checks
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=12,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 SOURCES = count()
@@ -265,12 +265,7 @@ def test_many_stored_rows_around_a_late_reading(loading: Loading) -> None:
     _, stored = columns_of(loading.store, "src")
     suspect = (stored.time >= at(late)) & (stored.time <= at(late) + 21_000 * SECOND)
     np.testing.assert_array_equal(stored.flag, np.where(suspect, Flag.SUSPECT, Flag.GOOD))
-    ids = [one.id for one in loading.store.series("src")]
-    last = int(stored.time[suspect].max())
-    assert loading.store.pending("src") == [
-        Pending(number, Window(at(0) - 1, at(seconds[-1]))) for number in ids
-    ]
-    assert last == at(21_500 / 3600)
+    assert stored.time[suspect].max() == at(21_500 / 3600)
 
 
 def test_the_sources_own_flag_is_kept(loading: Loading) -> None:
