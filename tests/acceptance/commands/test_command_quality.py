@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -170,6 +172,36 @@ def test_flags_of_the_source_are_counted(shell: Shell, filled: SQLiteStore) -> N
     by_series = shell.json("quality", "--by", "series", "--upstream")
     assert [(row["sensor"], row["upstream"]) for row in by_series] == [("a", 0), ("b", 2)]
     assert shell("quality", "--upstream").splitlines()[0].endswith("missing  upstream")
+
+
+def test_all_ways_of_counting_agree_after_a_run(shell: Shell) -> None:
+    """Every reading of a run is in one series, one day and one station, with the flag that it has."""
+    flaws = "{gaps: 0.05, duplicates: 0.05, sentinels: 0.03, spikes: 0.05}"
+    (shell.folder / "config.yaml").write_text(
+        "store: sqlite:///loader.db\n"
+        f"sources: {{demo: {{type: simulator, stations: 2, initial: 4d, flaws: {flaws}}}}}\n"
+    )
+    shell("run")
+    flags = Counter(row["flag"] for row in csv.DictReader(shell("export").splitlines()))
+    (whole,) = shell.json("quality")
+    names = {"1": "good", "2": "unevaluated", "3": "suspect", "4": "failed", "9": "missing"}
+    assert {flag: whole["counts"][name] for flag, name in names.items() if flags[flag]} == flags
+    assert flags["1"]
+    assert flags["9"]
+    assert whole["counts"]["duplicate"] > 0
+    assert whole["pending"] == 0
+    for by in ("station", "parameter", "series", "day"):
+        rows = shell.json("quality", "--by", by)
+        assert len(rows) > 1
+        sums: Counter[str] = Counter()
+        for row in rows:
+            sums.update(row["counts"])
+        assert sums == Counter(whole["counts"]), by
+        for name, share in whole["components"].items():
+            parts = [row["components"][name] for row in rows if row["components"][name] is not None]
+            assert min(parts) - 1e-9 <= share <= max(parts) + 1e-9, (by, name)
+    (run,) = shell.json("quality", "--by", "run")
+    assert run["counts"]["missing"] == flags["9"]
 
 
 def test_nothing_to_show_is_said(shell: Shell) -> None:
