@@ -9,8 +9,8 @@ watermark, or lies at whole multiples of the cadence since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ _WANDER = 10
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`missing` readings expected in `window`, all absent for one `cause`.
+    """`missing` readings expected in `window` every `cadence_s` seconds, all absent for one `cause`.
 
     The window ends with the last one's stamp and starts one cadence before the first one's (or
     where the window asked about starts). A failed fetch is followed by what failed:
@@ -41,6 +41,7 @@ class Gap:
     window: Window
     missing: int
     cause: str
+    cadence_s: float
 
 
 def find(
@@ -68,7 +69,8 @@ def find(
       not yet due          after the watermark
       not asked for        the rest
 
-    A series of unknown cadence (None) has no gaps that anyone could know of.
+    A series of unknown cadence (None) has no gaps that anyone could know of. Where the cadence
+    changes, this is asked for each stretch of one cadence, cut at stored stamps.
     """
     step = round((cadence_s or 0) * SECOND)
     if step <= 0 or not window:
@@ -115,7 +117,7 @@ def find(
     first = np.flatnonzero(new)
     final = np.append(first[1:], len(high)) - 1
     return [
-        Gap(Window(max(start, window.start), end), missing, names[why])
+        Gap(Window(max(start, window.start), end), missing, names[why], step / SECOND)
         for start, end, missing, why in zip(
             (anchor[stretch[first]] + before[first] * step).tolist(),
             (anchor[stretch[first]] + through[final] * step).tolist(),
@@ -124,6 +126,45 @@ def find(
             strict=True,
         )
     ]
+
+
+def curable(gap: Gap, *, now: int, settled: int) -> Gap | None:
+    """What of a gap another read may fill: the source may have what it had not, a failed fetch may
+    succeed, and what nobody asked for may be there.
+
+    What the source did not have up to `settled` it is not expected to get any more. A record in
+    quarantine is there already; what retention has deleted is never fetched again.
+    """
+    start = gap.window.start
+    if gap.cause == SOURCE_HAD_NOTHING:
+        start = max(start, settled)
+    elif gap.cause != NOT_ASKED_FOR and not gap.cause.startswith(FETCH_FAILED):
+        return None
+    window = Window(start, min(gap.window.end, now))
+    if not window:
+        return None
+    if window == gap.window:
+        return gap
+    step = round(gap.cadence_s * SECOND)
+    # The stamps that are missing lie at whole cadences before the gap's end.
+    first, last = (gap.window.end - window.end + step - 1) // step, (gap.window.end - start - 1) // step
+    missing = min(last - first + 1, gap.missing)
+    return replace(gap, window=window, missing=missing) if missing > 0 else None
+
+
+def windows(gaps: Iterable[Gap], join: Callable[[Window, Window], bool]) -> tuple[Window, ...]:
+    """What to read to fill these gaps of one partition, ascending and disjoint: half a cadence more
+    than each, since stamps wander. `join` says whether two windows are better read as one."""
+    wider = union(
+        Window(gap.window.start, gap.window.end + round(gap.cadence_s * SECOND) // 2) for gap in gaps
+    )
+    joined: list[Window] = []
+    for window in wider:
+        if joined and join(joined[-1], window):
+            joined[-1] = Window(joined[-1].start, window.end)
+        else:
+            joined.append(window)
+    return tuple(joined)
 
 
 def _stretches(stamps: Int64, step: int, window: Window, phase: int) -> tuple[Int64, Int64]:

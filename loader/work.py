@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from loader.contracts import Database, Lease, Reports
+from loader.healing import heal
 from loader.journal import Cutoffs
 from loader.pipeline import Observer, Order, Pipeline
 from loader.readings import Window
@@ -86,6 +87,40 @@ class Backfill(Work):
             return _of_run(pipeline.run(order, hand.lease))
         finally:
             pipeline.source.close()
+
+
+class Heal(Work):
+    """Read gaps in (since, until] once more, as far as that may fill them; microseconds UTC, from
+    the beginning where `since` is None. See `loader.healing`."""
+
+    kind = "heal"
+    since: int | None = None
+    until: int
+    stations: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    sensors: tuple[str, ...] = ()
+
+    def series(self, reports: Reports, source: str) -> list[StoredSeries]:
+        """Those whose gaps are looked at."""
+        return [
+            one
+            for one in reports.series(source)
+            if (not self.stations or one.series.station in self.stations)
+            and (not self.parameters or one.series.parameter in self.parameters)
+            and (not self.sensors or one.series.sensor in self.sensors)
+        ]
+
+    def perform(self, hand: Hand) -> Done:
+        pipeline = hand.pipeline()
+        try:
+            series = self.series(hand.store, hand.source)
+            healed = heal(pipeline, series, hand.lease, since=self.since, until=self.until)
+        finally:
+            pipeline.source.close()
+        done = Done({}) if healed.report is None else _of_run(healed.report)
+        # Of work that is gone on with, what is left is that of the last go.
+        result = {**done.result, "healed": healed.missing - healed.left, "left": f"{healed.left}"}
+        return Done(result, done.report, open=done.open)
 
 
 class Replay(Work):
@@ -227,7 +262,7 @@ class Forget(Work):
 
 
 KINDS: dict[str, type[Work]] = {
-    one.kind: one for one in (Backfill, Replay, Drop, Prune, Recheck, Reset, Forget)
+    one.kind: one for one in (Backfill, Heal, Replay, Drop, Prune, Recheck, Reset, Forget)
 }
 
 

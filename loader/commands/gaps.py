@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.commands.output import clean, documents, iso, line, note, plural, span
+from loader.commands.options import detach_option, log_level_option
+from loader.commands.output import clean, document, documents, iso, line, note, number, plural, span
 from loader.commands.selection import (
     NOTHING_LOADED,
-    Period,
     chosen_series,
     json_option,
     period,
     period_options,
     series_options,
 )
+from loader.errors import UsageError
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.contracts import Reports
     from loader.gaps import Gap
-    from loader.readings import Int64, PartitionState, Window
+    from loader.healing import Plan, SetCadence
+    from loader.readings import Series
     from loader.records import StoredSeries
-
-QUARANTINED = 5_000
-"""So many of a source's rejected records, the newest, are looked at for causes."""
+    from loader.work import Heal
 
 
 @click.command("gaps")
 @series_options
 @period_options
+@click.option("--heal", "heals", is_flag=True, help="Read once more what another read may fill.")
+@click.option("--dry-run", is_flag=True, help="With --heal: only say what would be read.")
+@detach_option
 @json_option
+@log_level_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -44,6 +46,9 @@ def command(
     sensors: tuple[str, ...],
     since: str | None,
     until: str | None,
+    heals: bool,
+    dry_run: bool,
+    detach: bool,
     as_json: bool,
 ) -> None:
     """Show which expected readings are missing, and why.
@@ -51,16 +56,46 @@ def command(
     Expected are readings in the usual distance of their series, from where its loading began
     until now. The causes: source had nothing, fetch failed (with what failed), quarantined, not
     yet due, expired (pruned), not asked for.
+
+    With --heal gaps are read once more where the source may have what is missing: where a fetch
+    failed, where nobody asked, and what it did not have as far back as runs look for late
+    readings. Where another loader works on the source it is queued for that one and followed.
     """
+    from loader import healing
+
+    if not heals and (dry_run or detach):
+        raise UsageError("--dry-run and --detach need --heal")
     context: Context = ctx.obj
     when = period(since, until)
     series = chosen_series(context, names, stations, parameters, sensors)
-    found = find(context.store(), series, when)
+    end = when.now if when.until is None else when.until
+    if heals:
+        from loader.commands.execution import CONFIG, runnable
+        from loader.work import Heal
+
+        sources = tuple(dict.fromkeys(s.source for s in series))
+        chosen = runnable(context, sources) if sources else []
+        work = Heal(since=when.since, until=end, stations=stations, parameters=parameters, sensors=sensors)
+        if not sources:
+            note(NOTHING_LOADED)
+        elif not chosen:
+            ctx.exit(CONFIG)
+        elif dry_run:
+            _plan(context, dict.fromkeys(chosen, work), as_json=as_json)
+        else:
+            ctx.exit(_heal(context, dict.fromkeys(chosen, work), detach=detach, as_json=as_json))
+        return
+    set_cadence = _set_cadence(context)
+    found = healing.find(context.store(), series, set_cadence, since=when.since, until=end)
     if as_json:
         documents(_item(s, gap) for s, gap in found)
         return
-    unknown = sum(not s.series.cadence_s for s in series)
     totals = _print(found)
+    learned = context.store().cadences(None)
+    unknown = sum(
+        not s.series.cadence_s and s.id not in learned and not set_cadence(s.source)(s.series)
+        for s in series
+    )
     if unknown:
         note(f"{plural(unknown, 'series')} of unknown cadence: nobody knows what is missing there")
     if not series and not context.store().sources():
@@ -69,95 +104,92 @@ def command(
         note("no gaps")
 
 
-def find(
-    reports: Reports, series: Sequence[StoredSeries], when: Period
-) -> Iterator[tuple[StoredSeries, Gap]]:
-    """The gaps of each series, by source, station, parameter and time."""
-    ordered = sorted(
-        series,
-        key=lambda s: (s.source, s.series.station, s.series.parameter, s.series.unit, s.series.sensor),
-    )
-    source: str | None = None
-    for s in ordered:
-        if s.source != source:
-            source = s.source
-            states = {state.name: state for state in reports.partitions(source)}
-            rejected: dict[str, list[int]] = {}
-            for q in reports.quarantined(source, QUARANTINED):
-                if q.time is not None and q.replayed_by is None:
-                    rejected.setdefault(q.partition, []).append(q.time)
-            everything = reports.series(source)
-        if s.series.cadence_s and (state := states.get(s.series.partition)):
-            for gap in of_series(reports, s, state, rejected.get(state.name, ()), everything, when):
-                yield s, gap
+def _set_cadence(context: Context) -> SetCadence:
+    """What the configuration sets; nothing for a source that is only in the store any more."""
+    from loader.wiring import build_cadence
+
+    config = context.config()
+
+    def of(source: str) -> Callable[[Series], float | None]:
+        return build_cadence(config, source) if source in config.sources else lambda _: None
+
+    return of
 
 
-def of_series(
-    reports: Reports,
-    s: StoredSeries,
-    state: PartitionState,
-    rejected: Sequence[int],
-    siblings: Sequence[StoredSeries],
-    when: Period,
-) -> Iterator[Gap]:
-    """The gaps of one series, its stamps read a piece at a time.
+def _heal(context: Context, works: Mapping[str, Heal], *, detach: bool, as_json: bool) -> int:
+    """Refetch; returns the exit code."""
+    from loader.commands.following import carry_out
+    from loader.commands.summary import print_reports
 
-    `rejected` are the times of quarantined records of its partition, `siblings` every series of
-    its source: a sensor that another one continues is expected until that one's first reading,
-    and the other from then on.
-    """
-    import numpy as np
+    done, code = carry_out(context, works, detach=detach)
+    if detach:
+        return code
+    if as_json:
+        document([{"source": one.source, **one.result} for one in done])
+        return code
+    reports = [report for one in done for report in one.reports]
+    if reports:
+        print_reports(reports, as_json=False)
+    for one in done:
+        if "healed" in one.result:
+            healed, left = int(one.result["healed"]), int(one.result["left"])
+            line(clean(f"{one.source}: {_healed(healed, left)}"))
+    return code
 
-    from loader import gaps
-    from loader.readings import Window
 
-    whole = _expected(s, state, siblings, when)
-    if not whole:
+def _healed(healed: int, left: int) -> str:
+    if not healed + left:
+        return "no gap is worth another read"
+    missing = plural(healed + left, "missing reading")
+    return f"{number(healed)} of {missing} found, {number(left)} still missing"
+
+
+def _plan(context: Context, works: Mapping[str, Heal], *, as_json: bool) -> None:
+    """What a refetch would read, without asking any source."""
+    import threading
+
+    from loader import healing, wiring
+    from loader.commands.progress import Estimate, Lines, duration
+
+    config, store = context.config(), context.store()
+    paces = wiring.paces(config)
+    plans: list[tuple[str, healing.Plan]] = []
+    for name, work in works.items():
+        pipeline = wiring.build_pipeline(config, name, store, threading.Event(), Lines(paces))
+        try:
+            series = work.series(store, name)
+            plans.append((name, healing.plan(pipeline, series, since=work.since, until=work.until)))
+        finally:
+            pipeline.source.close()
+    if as_json:
+        document([_planned(name, plan) for name, plan in plans])
         return
-    start, before = whole.start, np.empty(0, np.int64)
-    pieces: Iterable[Int64 | None] = chain((part.time for part in reports.scan([s.id], whole)), [None])
-    for times in pieces:
-        # A piece begins and ends with a stored stamp, so that no gap lies in two.
-        stamps = before if times is None else np.concatenate([before, times])
-        end = whole.end if times is None else int(stamps[-1])
-        yield from gaps.find(
-            stamps,
-            s.series.cadence_s,
-            Window(start, end),
-            coverage=state.coverage,
-            holes=state.holes,
-            quarantined=rejected,
-            watermark=state.watermark,
-            expired_to=state.expired_to,
-        )
-        if times is not None:
-            before, start = stamps[-1:], end - 1
+    for name, plan in plans:
+        if not plan.windows:
+            line(clean(f"{name}: {_healed(0, 0)}"))
+            continue
+        seconds = Estimate(plan.requests, paces.get(name)).at_first()
+        time = f", about {duration(seconds)} within the limits" if seconds else ""
+        count = sum(map(len, plan.windows.values()))
+        missing, requests = plural(plan.missing, "missing reading"), plural(plan.requests, "request")
+        line(clean(f"{name}: {missing} to look for in {plural(count, 'window')}, {requests}{time}"))
+        for partition, windows in plan.windows.items():
+            for window in windows:
+                line(clean(f"  {partition}  {iso(window.start)} .. {iso(window.end)}"))
+    note("dry run: nothing was asked for")
 
 
-def _expected(
-    s: StoredSeries, state: PartitionState, siblings: Sequence[StoredSeries], when: Period
-) -> Window:
-    """The window in which readings of the series may be expected; falsy where there is none."""
-    from loader.readings import Window
-
-    def continued(old: StoredSeries, new: StoredSeries) -> bool:
-        return (
-            new.series.replaces == old.series.sensor
-            and new.series.parameter == old.series.parameter
-            and new.first_time is not None
-        )
-
-    begins = [w.start for w in state.coverage] + [h.window.start for h in state.holes]
-    if s.first_time is not None:
-        begins.append(s.first_time - 1)
-    begin = min(begins, default=state.discovered_at) if when.since is None else when.since
-    ends = [t.first_time - 1 for t in siblings if t.first_time is not None and continued(s, t)]
-    until = when.now if when.until is None else when.until
-    if s.first_time is not None and any(
-        continued(old, s) for old in siblings if old.first_time is not None
-    ):
-        begin = max(begin, s.first_time - 1)
-    return Window(begin, min([until, *ends]))
+def _planned(name: str, plan: Plan) -> dict[str, Any]:
+    return {
+        "source": name,
+        "missing": plan.missing,
+        "requests": plan.requests,
+        "windows": [
+            {"partition": partition, **span(window)}
+            for partition, windows in plan.windows.items()
+            for window in windows
+        ],
+    }
 
 
 def _print(found: Iterable[tuple[StoredSeries, Gap]]) -> Counter[str]:
@@ -189,4 +221,5 @@ def _item(s: StoredSeries, gap: Gap) -> dict[str, Any]:
         **span(gap.window),
         "missing": gap.missing,
         "cause": gap.cause,
+        "cadence_s": gap.cadence_s,
     }

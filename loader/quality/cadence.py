@@ -12,9 +12,9 @@ where
 Where another cadence holds so far, the new one differs from it by more than a tenth, and has lasted
 for `PERIODS` of the old one: the stretch that long is as dense, and its last steps prove the same.
 
-The numbers are conventions. With them, readings lost by chance, however many, make a station look
-slower in fewer than one of ten million such stretches, and a 15-minute station that goes hourly is
-found after a day.
+The numbers are conventions. With them, readings lost by chance, however many, look like twice the
+cadence in about one of ten million such stretches, and a 15-minute station that goes hourly is found
+after a day.
 """
 
 from __future__ import annotations

@@ -30,6 +30,10 @@ def hole(start: float, end: float, cause: str = "HTTP 500") -> Hole:
 DAY_WINDOW = between(0, 24)
 
 
+def gap(window: Window, missing: int, cause: str, cadence_s: float = 3600.0) -> Gap:
+    return Gap(window, missing, cause, cadence_s)
+
+
 def test_a_full_series_has_no_gap() -> None:
     """Every expected stamp stored means nothing to report."""
     assert gaps.find(hours(*range(1, 25)), 3600, DAY_WINDOW, coverage=[DAY_WINDOW]) == []
@@ -39,9 +43,9 @@ def test_a_gap_in_the_middle_and_at_both_ends() -> None:
     """Stretches before, between and after the stored stamps are gaps of the stamps they lack."""
     found = gaps.find(hours(*range(4, 10), *range(13, 22)), 3600, DAY_WINDOW, coverage=[DAY_WINDOW])
     assert found == [
-        Gap(between(0, 3), 3, gaps.SOURCE_HAD_NOTHING),
-        Gap(between(9, 12), 3, gaps.SOURCE_HAD_NOTHING),
-        Gap(between(21, 24), 3, gaps.SOURCE_HAD_NOTHING),
+        gap(between(0, 3), 3, gaps.SOURCE_HAD_NOTHING),
+        gap(between(9, 12), 3, gaps.SOURCE_HAD_NOTHING),
+        gap(between(21, 24), 3, gaps.SOURCE_HAD_NOTHING),
     ]
 
 
@@ -71,16 +75,16 @@ def test_each_cause() -> None:
         expired_to=1 * HOUR,
     )
     assert found == [
-        Gap(between(0, 1), 1, gaps.EXPIRED),
-        Gap(between(1, 2), 1, gaps.SOURCE_HAD_NOTHING),
-        Gap(between(3, 6), 3, gaps.SOURCE_HAD_NOTHING),
-        Gap(between(6, 8), 2, "fetch failed: HTTP 500"),
-        Gap(between(8, 9), 1, gaps.QUARANTINED),
-        Gap(between(9, 12), 3, gaps.SOURCE_HAD_NOTHING),
-        Gap(between(12, 20), 8, gaps.NOT_ASKED_FOR),
-        Gap(between(21, 25), 4, gaps.NOT_YET_DUE),
-        Gap(between(25, 26), 1, "fetch failed: timed out"),
-        Gap(between(26, 30), 4, gaps.NOT_YET_DUE),
+        gap(between(0, 1), 1, gaps.EXPIRED),
+        gap(between(1, 2), 1, gaps.SOURCE_HAD_NOTHING),
+        gap(between(3, 6), 3, gaps.SOURCE_HAD_NOTHING),
+        gap(between(6, 8), 2, "fetch failed: HTTP 500"),
+        gap(between(8, 9), 1, gaps.QUARANTINED),
+        gap(between(9, 12), 3, gaps.SOURCE_HAD_NOTHING),
+        gap(between(12, 20), 8, gaps.NOT_ASKED_FOR),
+        gap(between(21, 25), 4, gaps.NOT_YET_DUE),
+        gap(between(25, 26), 1, "fetch failed: timed out"),
+        gap(between(26, 30), 4, gaps.NOT_YET_DUE),
     ]
 
 
@@ -97,17 +101,17 @@ def test_a_cause_without_an_expected_stamp_splits_nothing() -> None:
     """A sliver that was not asked for between two stamps does not cut a gap in two."""
     covered = [between(0, 2.2), between(2.4, 6)]
     assert gaps.find(hours(6), 3600, between(0, 6), coverage=covered) == [
-        Gap(between(0, 5), 5, gaps.SOURCE_HAD_NOTHING)
+        gap(between(0, 5), 5, gaps.SOURCE_HAD_NOTHING)
     ]
 
 
 def test_a_series_that_never_reported_is_missing_as_a_whole() -> None:
     """Without a stored stamp the grid goes through the watermark, or lies at whole cadences."""
     assert gaps.find([], 3600, between(0.5, 3), coverage=[DAY_WINDOW]) == [
-        Gap(between(0.5, 3), 3, gaps.SOURCE_HAD_NOTHING)
+        gap(between(0.5, 3), 3, gaps.SOURCE_HAD_NOTHING)
     ]
     found = gaps.find([], 3600, between(0, 3), watermark=round(10.25 * HOUR), coverage=[DAY_WINDOW])
-    assert found == [Gap(between(0, 2.25), 3, gaps.SOURCE_HAD_NOTHING)]
+    assert found == [gap(between(0, 2.25), 3, gaps.SOURCE_HAD_NOTHING)]
 
 
 @pytest.mark.parametrize("cadence", [None, 0.0])

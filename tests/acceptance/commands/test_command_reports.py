@@ -124,6 +124,7 @@ def test_gaps_name_stretch_number_and_cause(shell: Shell) -> None:
         "to",
         "missing",
         "cause",
+        "cadence_s",
     }
     text = shell("gaps", "--until", iso(at(12)))
     assert "13 readings missing in 4 gaps: 11 not yet due" in text
