@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ def test_a_file_is_replaced_with_its_permissions(tmp_path: Path, sync: bool) -> 
         assert path.read_bytes() == b"whole"
         assert path.stat().st_mode & 0o777 == 0o604
     assert not link.is_symlink()
-    assert sorted(os.listdir(tmp_path)) == ["link", "new", "target"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "new", "target"]
 
 
 def test_what_cannot_be_replaced_stays(tmp_path: Path) -> None:
@@ -30,6 +29,6 @@ def test_what_cannot_be_replaced_stays(tmp_path: Path) -> None:
     (folder / "kept").mkdir(parents=True)
     with pytest.raises(OSError, match="place"):
         replace(folder, b"x")
-    assert sorted(os.listdir(tmp_path)) == ["place"]
+    assert [p.name for p in tmp_path.iterdir()] == ["place"]
     with pytest.raises(FileNotFoundError):
         replace(tmp_path / "nowhere" / "file", b"x")
