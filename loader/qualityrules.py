@@ -121,8 +121,9 @@ def _limits(
     """The two thresholds divided by `per`; None where neither is given."""
     if given is None or (given.suspect is None and given.fail is None):
         return None
-    suspect, fail = _span((given.suspect, given.fail))
-    return Limits(suspect / per, fail / per)
+    # The one NaN, as elsewhere: two rules that say the same are equal.
+    suspect, fail = (nan if one is None else one / per for one in (given.suspect, given.fail))
+    return Limits(suspect, fail)
 
 
 def _spike(given: SpikeSettings | None) -> SpikeRule | None:

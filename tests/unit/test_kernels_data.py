@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
-import math
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +14,7 @@ import pytest
 from loader.quality.kernels import GrossRange, TimeGap, evaluate
 from loader.quality.rows import Rows, ordered
 from loader.quality.windows import FlatLine
-from loader.readings import DAY, HOUR, SECOND, Check, Flag
+from loader.readings import DAY, HOUR, SECOND, Flag
 from tests.unit.qartod import NAN, rows_of
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -121,26 +118,3 @@ def test_gases_that_stood_still_in_toronto_are_found_with_start_and_length() -> 
         ("1274950", "so2 ppm"): (begin, 707),
         ("1274949", "so2 ppm"): (begin, 734),
     }
-
-
-def test_codes_in_the_stream_of_2018_are_out_of_any_range() -> None:
-    """Every -999 and -9999 of the stream fails the gross range, and as a sentinel is missing."""
-    paths = sorted(DATA.glob("openaq/realtime_ndjson_2018-02-06/*.ndjson.gz"))
-    if not paths:
-        pytest.skip(f"no stream at {DATA.resolve()}")
-    values = []
-    for path in paths:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            values += [float(json.loads(line)["value"]) for line in file]
-    codes = Counter(value for value in values if value in {-999.0, -9999.0})
-    assert set(codes) == {-999.0, -9999.0}
-    test = GrossRange(*(np.array([bound]) for bound in (-500.0, 1e6, NAN, NAN)))
-    times = [i * SECOND for i in range(len(values))]
-    flag, bits = evaluate(rows_of([0] * len(values), times, values), [test])
-    failed = np.flatnonzero(flag == Flag.FAIL)
-    assert Counter(values[i] for i in failed if values[i] in codes) == codes
-    assert np.all(bits[failed] == Check.GROSS_RANGE)
-    known = [NAN if value in codes else value for value in values]
-    flag, _ = evaluate(rows_of([0] * len(values), times, known), [test])
-    assert np.count_nonzero(flag == Flag.MISSING) == codes.total()
-    assert not math.isnan(sum(values))
