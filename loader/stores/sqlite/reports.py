@@ -21,6 +21,9 @@ from loader.stores.sqlite.database import SQL, Database
 CHUNK = 50_000
 """Rows in a chunk of a scan."""
 
+PAGE = 10_000
+"""Findings asked for at once: whoever dawdles over them holds no transaction open."""
+
 _RUNS = SQL["runs"].format(counts=", ".join(COUNT_NAMES))
 
 
@@ -117,9 +120,9 @@ class SQLiteReports:
         after: tuple[int, int, str] = (since, 2**63 - 1, "")
         while True:
             with self._database.reading() as connection:
-                rows = connection.execute(SQL["anomalies"], (source, *after, until, CHUNK)).fetchall()
+                rows = connection.execute(SQL["anomalies"], (source, *after, until, PAGE)).fetchall()
             yield from (FoundAnomaly(*row) for row in rows)
-            if len(rows) < CHUNK:
+            if len(rows) < PAGE:
                 return
             number, time, detector, *_ = rows[-1]
             after = (time, number, detector)
