@@ -123,8 +123,10 @@ def _ranges(
     spans = {_span(one.rule) for one in ruled}
     if len(spans) > 1 and levels:
         (name, of), *finer = levels
-        for value, members in _grouped(ruled, of).items():
-            yield from _ranges(column, members, [*conditions, _where(name, "==", value)], finer, mostly)
+        groups = _grouped(ruled, of)
+        for value, members in groups.items():
+            apart = [_where(name, "==", value)] if len(groups) > 1 else []
+            yield from _ranges(column, members, [*conditions, *apart], finer, mostly)
         return
     # Where nothing tells them apart, a value has to suit at least one of them.
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)
