@@ -119,7 +119,8 @@ def command(
     are one data set. No store is needed, and no configuration: without one the shipped rules hold.
 
     Exit codes: 0 the files were read, whatever the checks say; 1 a file cannot be read to its end or
-    understood, or the score is below --fail-under; 2 usage; 78 configuration.
+    understood, or has lines that are no records, or the score is below --fail-under; 2 usage; 78
+    configuration.
     """
     from loader.quality.checks import Checks
     from loader.qualityrules import rule_of
@@ -171,7 +172,9 @@ def command(
     if low:
         what = "there is no score" if found.score is None else f"the score is {found.score.total:.2f}"
         note(f"loader: {what}; --fail-under asks for {fail_under:g}")
-    if low or found.errors:
+    if not found.tallies and not found.errors:
+        note(f"loader: no reading of {', '.join(parameters)} in any of the files")
+    if low or found.malformed:
         ctx.exit(1)
 
 

@@ -117,14 +117,21 @@ class Collector:
         troubles = Troubles()
         try:
             self._read(path, file, troubles)
-            if not file.error and not file.readings:
-                raise Unreadable(_nothing(path, troubles, self._wishes))
+            if not file.readings:
+                self._nothing(path, file, troubles)
         except Unreadable as error:
             file.error = str(error)
         file.cut = troubles.cut
         file.failing = dict(troubles.counts)
         self._troubles += troubles.first
         return file
+
+    def _nothing(self, path: Path, file: File, troubles: Troubles) -> None:
+        if troubles.first:
+            raise Unreadable(f"{path}: no line of it can be read; the first: {troubles.first[0]}")
+        if not self._wishes.parameters:
+            raise Unreadable(f"{path}: has no reading")
+        file.notes.append(f"has no reading of {', '.join(self._wishes.parameters)}")
 
     def done(self) -> Collected:
         kinds = (np.int32, np.int64, np.float64, np.uint32, np.int32, np.int16, np.int32)
@@ -373,14 +380,6 @@ def _settle_days(file: File, clock: Clock, times: Sequence[Any]) -> None:
     clock.dayfirst = told is not False
     if told is None and ambiguous(times):
         file.notes.append("days and months cannot be told apart: 03/04 was taken for the 3rd of April")
-
-
-def _nothing(path: Path, troubles: Troubles, wishes: Wishes) -> str:
-    if troubles.first:
-        return f"{path}: no line of it can be read; the first: {troubles.first[0]}"
-    if wishes.parameters:
-        return f"{path}: has no reading of {', '.join(wishes.parameters)}"
-    return f"{path}: has no reading"
 
 
 def _remedy(path: Path, first: Table, opened: Opened, why: str) -> str:

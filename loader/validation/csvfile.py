@@ -117,20 +117,27 @@ def _tables(
         numbers: list[int] = []
         rows: list[list[str]] = []
         edge = blocks.sampled and block > 0
-        for number, row in _records(path, feed, separator, troubles):
-            if len(row) != len(names) and not _fits(row, names):
-                if row and not edge:
-                    why = f"has {len(row)} fields where there are {len(names)} columns"
-                    troubles.add(Trouble(str(path), number, "line", "fields", why))
-                continue
-            edge = False
-            numbers.append(number)
-            rows.append(row)
-            if len(rows) == ROWS:
-                yield _table(names, numbers, rows, block)
-                numbers, rows = [], []
+        broken: Unreadable | None = None
+        try:
+            for number, row in _records(path, feed, separator, troubles):
+                if len(row) != len(names) and not _fits(row, names):
+                    if not edge:
+                        why = f"has {len(row)} fields where there are {len(names)} columns"
+                        troubles.add(Trouble(str(path), number, "line", "fields", why))
+                    continue
+                edge = False
+                numbers.append(number)
+                rows.append(row)
+                if len(rows) == ROWS:
+                    yield _table(names, numbers, rows, block)
+                    numbers, rows = [], []
+        except Unreadable as error:
+            broken = error
+        # What stands before the damage is looked at all the same.
         if rows:
             yield _table(names, numbers, rows, block)
+        if broken is not None:
+            raise broken
 
 
 def _fits(row: list[str], names: list[str]) -> bool:

@@ -127,7 +127,7 @@ def examine(
         checks=_most(t.checks for t in tallies),
         repeats=sum((t.repeats for t in tallies), Repeats()),
         gaps=_all_gaps([t.gaps for t in tallies]),
-        troubles=[*read.troubles, *_failing(read, rows, readings, line)],
+        troubles=_by_line(read, [*read.troubles, *_failing(read, rows, readings, line)]),
     )
 
 
@@ -347,6 +347,11 @@ def _code(value: Float64) -> tuple[float, int] | None:
         if away > top - bottom or (code <= -9 and bottom >= 0):
             return code, count
     return None
+
+
+def _by_line(read: Collected, troubles: Sequence[Trouble]) -> list[Trouble]:
+    order = {file.path: i for i, file in enumerate(read.files)}
+    return sorted(troubles, key=lambda t: (order[t.file], t.line))
 
 
 def _failing(read: Collected, rows: _Sorted, readings: Readings, line: Int64) -> list[Trouble]:

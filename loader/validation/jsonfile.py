@@ -32,7 +32,7 @@ def is_lines(head: bytes) -> bool:
         return False
     if separator and rest.strip():
         return True
-    return not any(isinstance(v, list) and v and isinstance(v[0], dict) for v in record.values())
+    return not any(isinstance(v, list) and (not v or isinstance(v[0], dict)) for v in record.values())
 
 
 def open_ndjson(path: Path, encoding: str, most: int, wanted: int | None, troubles: Troubles) -> Opened:
@@ -101,25 +101,32 @@ def _array_tables(path: Path, encoding: str, blocks: Blocks, troubles: Troubles)
     records: list[dict[str, Any]] = []
     where: list[str] = []
     at = 0
-    for ordinal, (line, name, record) in enumerate(_Scanner(path, encoding).records(), start=1):
-        inside = next(iter(blocks.within(range(ordinal, ordinal + 1))), None)
-        if inside is None:
-            if ordinal > blocks.end:
-                troubles.cut = not blocks.sampled
-                break
-            continue
-        if records and (len(records) == ROWS or inside[0] != at):
-            yield Table(numbers, columned(records), at, where)
-            numbers, records, where = [], [], []
-        at = inside[0]
-        if isinstance(record, dict):
-            numbers.append(line)
-            records.append(flat(record))
-            where.append(f"{name}[{ordinal - 1}].")
-        else:
-            _no_record(path, line, 0 if record is None else record, troubles)
+    broken: Unreadable | None = None
+    try:
+        for ordinal, (line, name, record) in enumerate(_Scanner(path, encoding).records(), start=1):
+            inside = next(iter(blocks.within(range(ordinal, ordinal + 1))), None)
+            if inside is None:
+                if ordinal > blocks.end:
+                    troubles.cut = not blocks.sampled
+                    break
+                continue
+            if records and (len(records) == ROWS or inside[0] != at):
+                yield Table(numbers, columned(records), at, where)
+                numbers, records, where = [], [], []
+            at = inside[0]
+            if isinstance(record, dict):
+                numbers.append(line)
+                records.append(flat(record))
+                where.append(f"{name}[{ordinal - 1}].")
+            else:
+                _no_record(path, line, 0 if record is None else record, troubles)
+    except Unreadable as error:
+        broken = error
+    # What stands before the mistake is looked at all the same.
     if records:
         yield Table(numbers, columned(records), at, where)
+    if broken is not None:
+        raise broken
 
 
 class _Scanner:
@@ -155,7 +162,7 @@ class _Scanner:
         if opening != "{":
             raise self._error("begins with neither [ nor {")
         self._at += 1
-        keys = []
+        keys, empty = [], False
         while self._peek() not in ("}", ""):
             key = self._next()
             keys.append(str(key))
@@ -163,9 +170,11 @@ class _Scanner:
             if self._peek() == "[" and self._ahead() == "{":
                 yield from self._items(str(key))
                 return
-            self._next()
+            empty |= self._next() == []
             if self._peek() == ",":
                 self._at += 1
+        if empty:
+            return
         raise self._error(f"holds no array of records; it has: {', '.join(keys[:10]) or 'nothing'}")
 
     def _items(self, name: str) -> Iterator[tuple[int, str, Any]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
 import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
 from loader.validation.blocks import Blocks
 from loader.validation.trouble import Trouble, Troubles, Unreadable
 
 LINE = 1_000_000
 """A line may have so many bytes."""
+
+Bytes = io.BufferedReader | gzip.GzipFile
 
 PORTION = 1 << 20
 HEAD = 64 * 1024
@@ -43,28 +46,37 @@ class Lines:
     block: int = 0
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> Bytes:
     """The file's bytes, decompressed where it is gzip. Raises Unreadable."""
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
             raise Unreadable(f"{path}: is a folder; name the files in it, such as {path}/*.csv")
-        raw = path.open("rb")
         if not stat.S_ISREG(kind):
-            raw.close()
             raise Unreadable(f"{path}: is no ordinary file; write what comes out of it to a file first")
-        magic = raw.read(2)
+        raw = path.open("rb")
+        if raw.read(2) == _GZIP:
+            raw.close()
+            return gzip.GzipFile(path, "rb")
         raw.seek(0)
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
-    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if magic == _GZIP else raw
+    return raw
 
 
 def head(path: Path) -> bytes:
     """The first bytes of the content, a byte order mark left out. Raises Unreadable for an empty
     file and for what is plainly no text."""
-    with opened(path) as file:
-        content = next(portions(path, file, HEAD), b"")
+    content = b""
+    with opened(path) as file, suppress(Unreadable):
+        # A damaged file is told of when it is read: what comes before the damage can be looked at.
+        for portion in portions(path, file, HEAD):
+            content += portion
+            if len(content) >= HEAD:
+                break
+    if not content:
+        with opened(path) as file:
+            next(portions(path, file, HEAD), b"")
     if not content:
         raise Unreadable(f"{path}:1: the file is empty")
     if content.startswith(b"PAR1"):
@@ -86,23 +98,32 @@ def _binary(content: bytes) -> bool:
     return control > 8 + len(content) // 200
 
 
-def portions(path: Path, file: IO[bytes], size: int = PORTION) -> Iterator[bytes]:
-    """Portions of the content. Raises Unreadable, naming the line up to which it could be read."""
-    line = 1
-    while True:
+def portions(path: Path, file: Bytes, size: int = PORTION) -> Iterator[bytes]:
+    """Portions of the content, of about `size`. What can be read before a damage is read. Raises
+    Unreadable, naming the line up to which it could be read."""
+    line, pieces, length = 1, [], 0
+    why = ""
+    while not why:
         try:
-            portion = file.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            why = "ends too early" if isinstance(error, EOFError) else "is damaged"
-            raise Unreadable(
-                f"{path}:{line}: the gzip file {why} after this line; fetch it again"
-            ) from error
+            piece = file.read1(size)
+        except EOFError:
+            why = "the gzip file ends too early after this line; fetch it again"
+        except (zlib.error, gzip.BadGzipFile):
+            why = "the gzip file is damaged after this line; fetch it again"
         except OSError as error:
-            raise Unreadable(f"{path}:{line}: {error.strerror or error}") from error
-        if not portion:
+            why = error.strerror or str(error)
+        else:
+            line += piece.count(b"\n")
+            pieces.append(piece)
+            length += len(piece)
+            if length < size and piece:
+                continue
+        if length:
+            yield b"".join(pieces)
+        elif not why:
             return
-        line += portion.count(b"\n")
-        yield portion
+        pieces, length = [], 0
+    raise Unreadable(f"{path}:{line}: {why}")
 
 
 def count(path: Path) -> int:

@@ -13,7 +13,7 @@ from loader.readings import Int64, Readings, Series, Window
 from loader.records import Counts
 from loader.validation.collect import File
 from loader.validation.stamps import CYCLE
-from loader.validation.trouble import Trouble
+from loader.validation.trouble import NO_RECORD, Trouble
 from loader.zones import stamps
 
 SHOWN_GAPS = 5
@@ -105,6 +105,12 @@ class Examination:
     @property
     def sampled(self) -> bool:
         return any(f.sampled for f in self.files)
+
+    @property
+    def malformed(self) -> bool:
+        """Whether a file could not be read, or has lines that are no records, or nothing was read."""
+        lines = any(f.failing.keys() & NO_RECORD for f in self.files)
+        return lines or bool(self.errors) or not self.tallies
 
     @property
     def errors(self) -> list[str]:

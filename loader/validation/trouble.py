@@ -12,6 +12,9 @@ KEPT = 10
 
 EXCERPT = 60
 
+NO_RECORD = frozenset({"encoding", "fields", "syntax"})
+"""Kinds of lines that are no records at all."""
+
 
 class Unreadable(Permanent):
     """A file that cannot be read, or read on, or understood; the text names file, line and remedy."""
@@ -55,8 +58,8 @@ class Troubles:
 
     @property
     def first(self) -> list[Trouble]:
-        """Those kept, in the order in which they were found."""
-        return list(self._kept)
+        """Those kept, by line."""
+        return sorted(self._kept, key=lambda t: t.line)
 
 
 def shown(value: object) -> str:
