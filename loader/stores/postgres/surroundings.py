@@ -188,7 +188,6 @@ def reflag(cursor: Cursor, readings: Readings, ids: Int32) -> list[tuple[Any, ..
     """Give stored readings, each once, other flags; (series id, time) of those that differed."""
     if not len(readings):
         return []
-    cursor.execute(SQL["look_up"])
     cursor.execute(
         SQL["reflag_readings"],
         {

@@ -36,12 +36,10 @@ CROSS JOIN LATERAL (
     ) found
 ) r;
 
--- name: look_up
+-- name: reflag_readings
 -- Left to itself the planner scans whole months to meet a list of keys.
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off;
-
--- name: reflag_readings
 UPDATE reading r
 SET flag = v.flag, tests = v.tests
 FROM unnest(%(ids)s::integer[], %(times)s::timestamptz[], %(flags)s::smallint[], %(tests)s::integer[])

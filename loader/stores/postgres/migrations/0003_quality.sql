@@ -88,11 +88,13 @@ CREATE TABLE model (
 -- For people: the components of the score as shares, NULL where there is nothing to take one of.
 CREATE VIEW quality_daily AS
 SELECT s.source, s.station, s.sensor, s.parameter, s.unit, (q.day AT TIME ZONE 'UTC')::date AS day, q.score,
-       least(1, q.observed::float8 / nullif(q.due, 0)) AS completeness,
-       1 - (q.suspect + q.failed)::float8 / nullif(n.readings - q.missing, 0) AS validity,
-       greatest(0, 1 - q.late::float8 / nullif(n.readings, 0)) AS timeliness,
-       1 - q.duplicate::float8 / nullif(n.readings + q.duplicate, 0) AS uniqueness,
-       greatest(0, 1 - q.inconsistent::float8 / nullif(n.readings, 0)) AS consistency,
+       CASE WHEN q.due > 0 THEN least(1, q.observed::float8 / q.due) END AS completeness,
+       CASE WHEN n.readings > q.missing
+           THEN 1 - (q.suspect + q.failed)::float8 / (n.readings - q.missing) END AS validity,
+       CASE WHEN n.readings > 0 THEN greatest(0, 1 - q.late::float8 / n.readings) END AS timeliness,
+       CASE WHEN n.readings + q.duplicate > 0
+           THEN 1 - q.duplicate::float8 / (n.readings + q.duplicate) END AS uniqueness,
+       CASE WHEN n.readings > 0 THEN greatest(0, 1 - q.inconsistent::float8 / n.readings) END AS consistency,
        q.due, q.observed, n.readings, q.good, q.unevaluated, q.suspect, q.failed, q.missing,
        q.late, q.duplicate, q.inconsistent
 FROM quality q
@@ -102,11 +104,12 @@ CROSS JOIN LATERAL (SELECT q.good + q.unevaluated + q.suspect + q.failed + q.mis
 -- The same of each run.
 CREATE VIEW quality_runs AS
 SELECT id AS run_id, source, trigger, started, quality AS score,
-       least(1, observed::float8 / nullif(due, 0)) AS completeness,
-       1 - (suspect + failed)::float8 / nullif(new + revised - missing, 0) AS validity,
-       greatest(0, 1 - late::float8 / nullif(new, 0)) AS timeliness,
-       1 - duplicate::float8 / nullif(fetched, 0) AS uniqueness,
-       greatest(0, 1 - inconsistent::float8 / nullif(fetched, 0)) AS consistency
+       CASE WHEN due > 0 THEN least(1, observed::float8 / due) END AS completeness,
+       CASE WHEN new + revised > missing
+           THEN 1 - (suspect + failed)::float8 / (new + revised - missing) END AS validity,
+       CASE WHEN new > 0 THEN greatest(0, 1 - late::float8 / new) END AS timeliness,
+       CASE WHEN fetched > 0 THEN 1 - duplicate::float8 / fetched END AS uniqueness,
+       CASE WHEN fetched > 0 THEN greatest(0, 1 - inconsistent::float8 / fetched) END AS consistency
 FROM run
 WHERE finished IS NOT NULL;
 
