@@ -109,7 +109,6 @@ class Group(click.Group):
 )
 @click.option(
     "--upstream",
-    "upstream",
     is_flag=True,
     help="Count the readings that the source itself flagged; reads all of them.",
 )

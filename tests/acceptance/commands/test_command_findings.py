@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import numpy as np
 from builders import Loading, at, series
@@ -126,6 +127,32 @@ def test_stored_readings_are_judged_on_request(shell: Shell, filled: SQLiteStore
     assert "give --since" in shell.err
     shell(*scan, "--since", iso(at(0)), "--detector", "isolation_forest", code=2)
     assert "looks at stations" in shell.err
+
+
+def test_a_run_a_search_and_an_export_agree(shell: Shell) -> None:
+    """The anomalies that a run has stored are those that a search finds, and that an export marks."""
+    (shell.folder / "config.yaml").write_text(
+        "store: sqlite:///loader.db\n"
+        "sources: {demo: {type: simulator, stations: 2, initial: 40d, flaws: {spikes: 0.03}}}\n"
+    )
+    shell("run")
+    newest = datetime.fromisoformat(shell.json("status")[0]["newest"])
+    since = (newest - timedelta(days=7)).isoformat()
+    found = shell.json("anomalies")
+    assert found
+    searched = shell.json("anomalies", "--scan", "--since", since)
+    assert [(a["time"], a["sensor"], a["score"]) for a in searched] == [
+        (a["time"], a["sensor"], a["score"]) for a in found
+    ]
+    told = shell("export", "--since", since, "--with", "zscore,alert", "--format", "ndjson")
+    marked = {
+        (row["time"], row["sensor"], row["zscore"])
+        for row in map(json.loads, told.splitlines())
+        if row["alert"]
+    }
+    assert marked == {
+        (a["time"], a["sensor"], a["score"]) for a in found if a["detector"] == "robust_zscore"
+    }
 
 
 def drift(series_id: int, days: int, against: str = "first", drifting: bool = False) -> FoundDrift:
