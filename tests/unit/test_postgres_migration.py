@@ -1,19 +1,21 @@
-"""From the first version of the PostgreSQL tables to the newest, with data in them."""
+"""From earlier versions of the PostgreSQL tables to the newest, with data in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from loader.contracts import DIED
 from loader.errors import StoreError
+from loader.findings import Assessment, Pending, QualityDay
 from loader.journal import Cutoffs, RequestState
-from loader.readings import HOUR, Series, Window
-from loader.records import Counts, Outcome
+from loader.readings import HOUR, Bool, Reach, Readings, Series, UInt8, UInt32, Window
+from loader.records import Batch, Counts, Outcome
 from loader.stores.postgres import PostgresStore, schema
 from tests import postgres
+from tests.checks import Checks
 
 ZERO = 1_706_659_200_000_000
 """2024-01-31T00:00:00Z."""
@@ -37,15 +39,27 @@ VALUES (1, 0, '2024-01-31 00:30Z', '2024-01-31 00:30Z', 4, 3, 2),
 """
 
 
-def first_version(url: str) -> None:
-    """The tables as the first version made them."""
-    step = schema.steps()[0]
+SECOND = """
+INSERT INTO limit_event VALUES (1, 'warning', 25, '2024-01-31 02:00Z', NULL, 30, 2);
+INSERT INTO alert (source, rule, subject, phase, severity, count, since, updated)
+VALUES ('src', 'freshness', 'st1', 'failing', 'warning', 1, '2024-01-31 00:00Z', '2024-01-31 00:00Z');
+UPDATE run SET errors = 1, expired = 2;
+UPDATE reading SET tests = 5, flag = 4 WHERE time = '2024-01-31 02:00Z';
+"""
+
+
+def version(url: str, number: int) -> None:
+    """The tables as that version made them."""
     postgres.execute(
         url,
         "CREATE TABLE loader_version (number integer PRIMARY KEY, name text NOT NULL,"
-        f" applied_at timestamptz NOT NULL DEFAULT clock_timestamp()); {step.sql}"
-        f"; INSERT INTO loader_version (number, name) VALUES (1, '{step.name}')",
+        " applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
     )
+    for step in schema.steps()[:number]:
+        postgres.execute(
+            url,
+            f"{step.sql}; INSERT INTO loader_version (number, name) VALUES ({step.number}, '{step.name}')",
+        )
 
 
 def shape(url: str) -> list[tuple[object, ...]]:
@@ -71,9 +85,10 @@ def shape(url: str) -> list[tuple[object, ...]]:
     ]
 
 
-@pytest.fixture
-def migrated(url: str) -> Iterator[PostgresStore]:
-    first_version(url)
+@pytest.fixture(params=[1, 2])
+def migrated(request: pytest.FixtureRequest, url: str) -> Iterator[PostgresStore]:
+    """From either of the versions before the newest, with data in it."""
+    version(url, request.param)
     postgres.execute(url, FILLED)
     made = PostgresStore(url)
     made.migrate()
@@ -124,7 +139,7 @@ def test_work_goes_on_where_the_first_version_left_it(migrated: PostgresStore) -
 
 def test_a_foreign_table_in_the_way_leaves_the_first_version_whole(url: str) -> None:
     """Somebody else's `alert` table is named and kept, and nothing of the step is taken."""
-    first_version(url)
+    version(url, 1)
     postgres.execute(url, "CREATE TABLE alert (id integer)")
     before = shape(url)
     made = PostgresStore(url)
@@ -133,3 +148,39 @@ def test_a_foreign_table_in_the_way_leaves_the_first_version_whole(url: str) -> 
     made.close()
     assert shape(url) == before
     assert postgres.rows(url, "SELECT max(number) FROM loader_version") == [(1,)]
+
+
+def test_the_second_version_finds_out_about_what_it_had(url: str) -> None:
+    """Its events, alerts and counts stay; its readings are neighbours, assessed, and in the views."""
+    version(url, 2)
+    postgres.execute(url, FILLED + SECOND)
+    store = PostgresStore(url)
+    store.migrate()
+    (event,) = store.limit_events("src", ZERO)
+    assert (event.threshold, event.to_time, event.peak) == (25, None, 30)
+    assert [a.rule for a in store.alerts()] == ["freshness"]
+    assert [(r.counts.errors, r.counts.expired) for r in store.runs("src", 9)] == [(1, 2)] * 2
+    assert postgres.rows(url, "SELECT run_id, completeness, uniqueness FROM quality_runs") == [
+        (1, None, 1.0)
+    ]
+    assert postgres.rows(url, "SELECT objections FROM flagged") == [("upstream,gross_range",)]
+    assert store.pending("src") == []
+    lease = store.acquire("src")
+    run = store.begin_run(lease, "test", ZERO)
+    known = Series("s1", "pm25", "ug/m3", "st1", "p1")
+    one = Readings.of([0], [ZERO + 4 * HOUR], [4.0])
+    batch = Batch(run, 0, "src", ZERO + 5 * HOUR, (known,), one, (), (), (), Counts(fetched=1))
+
+    def judge(series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
+        del series, written
+        return np.full(len(readings), 2, np.uint8), readings.tests
+
+    assert store.commit(lease, batch, Checks(judge, Reach(rows=1))).counts.new == 1
+    assert store.pending("src") == [Pending(1, Window(ZERO + 2 * HOUR, ZERO + 4 * HOUR))]
+    (chunk,) = store.scan([1], Window(ZERO, ZERO + 9 * HOUR))
+    assert chunk.flag.tolist() == [1, 4, 2, 2]
+    day = QualityDay(1, ZERO, due=4, observed=4, score=100.0)
+    store.assess(lease, Assessment(1, store.pending("src")[0].window, days=(day,)))
+    assert list(store.quality("src", ZERO, ZERO + 1)) == [day]
+    assert store.pending("src") == []
+    store.close()
