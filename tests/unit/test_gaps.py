@@ -218,3 +218,56 @@ def test_ten_years_of_minutes_are_searched_in_one_go() -> None:
     window = Window(0, int(stamps[-1]))
     found = gaps.find(np.delete(stamps, dropped), 60, window, coverage=[window])
     assert sum(gap.missing for gap in found) == len(dropped)
+
+
+@given(
+    window=spans,
+    asked=spans,
+    phase=st.integers(0, STEP - 1),
+    settled=st.integers(0, 2500),
+    now=st.integers(0, 2500),
+    cause=st.sampled_from([gaps.SOURCE_HAD_NOTHING, "fetch failed: HTTP 500", gaps.NOT_ASKED_FOR]),
+)
+def test_what_another_read_may_fill(
+    *, window: Window, asked: Window, phase: int, settled: int, now: int, cause: str
+) -> None:
+    """Of each gap those stamps that are not in the future nor settled, counted one by one."""
+    coverage = [window] if cause == gaps.SOURCE_HAD_NOTHING else []
+    holes = [Hole(window, "HTTP 500", 1, None)] if cause.startswith("fetch failed") else []
+    stamps = [asked.start // STEP * STEP + phase, asked.end // STEP * STEP + phase]
+    for found in gaps.find(stamps, STEP / SECOND, window, coverage=coverage, holes=holes):
+        assert found.cause == cause
+        last = found.window.end
+        grid = [last - STEP * k for k in range(found.missing)]
+        start = settled if cause == gaps.SOURCE_HAD_NOTHING else 0
+        wanted = [t for t in grid if start < t <= now]
+        cured = gaps.curable(found, now=now, settled=settled)
+        if not wanted:
+            assert cured is None
+            continue
+        assert cured is not None
+        assert cured.missing == len(wanted)
+        assert all(cured.window.start < t <= cured.window.end for t in wanted)
+        assert cured.window.clip(found.window) == cured.window
+
+
+@pytest.mark.parametrize("cause", [gaps.QUARANTINED, gaps.EXPIRED, gaps.NOT_YET_DUE])
+def test_what_another_read_cannot_fill(cause: str) -> None:
+    """What is here already, what is pruned, and what is not due is not asked for."""
+    assert gaps.curable(gap(between(1, 2), 1, cause), now=10 * HOUR, settled=0) is None
+
+
+def test_windows_are_wider_than_gaps_and_joined_where_that_is_better() -> None:
+    """By half a cadence, since stamps wander; two series of one partition share theirs."""
+    nothing = gaps.SOURCE_HAD_NOTHING
+    found = [
+        gap(between(20, 21), 1, nothing),
+        gap(between(1, 4), 3, nothing),
+        gap(between(3, 5), 2, nothing),
+        gap(between(7, 8), 4, nothing, 900.0),
+    ]
+    apart = gaps.windows(found, lambda a, b: False)  # noqa: ARG005
+    assert apart == (between(1, 5.5), between(7, 8.125), between(20, 21.5))
+    near = gaps.windows(found, lambda a, b: b.start - a.end < 2 * HOUR)
+    assert near == (between(1, 8.125), between(20, 21.5))
+    assert gaps.windows([], lambda a, b: True) == ()  # noqa: ARG005

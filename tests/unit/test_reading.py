@@ -201,3 +201,25 @@ def test_a_stop_ends_the_readers_and_what_was_read_stands() -> None:
     assert 5 <= len(pieces) < 100
     assert not any(p.progress.ended for p in pieces)
     assert [t for p in pieces if p.page for t in p.page.readings.time] == stamps(pieces)
+
+
+def test_an_abandoned_partition_is_read_no_further() -> None:
+    """Its pages at hand are dropped, its later tasks not begun; the others are read to the end."""
+    source, known = Hourly(concurrency=2), states(2)
+    long = Window(NOW - 4000 * DAY, NOW - 30 * DAY)
+    tasks = [
+        Task("p0", long, TaskKind.RANGE),
+        Task("p0", WEEK, TaskKind.RANGE),
+        Task("p1", WEEK, TaskKind.RANGE),
+    ]
+    ledgers = {s.name: Ledger(s, NOW, POLICY) for s in known}
+    seen: list[str] = []
+    with Reader(source, tasks, known, ledgers) as reader:
+        for piece in reader.pieces(threading.Event()):
+            if piece is not None:
+                seen.append(piece.task.partition)
+                if seen.count("p0") == 3:
+                    reader.abandon("p0")
+    assert seen.count("p0") == 3
+    assert seen.count("p1") == 17 + 1
+    assert sorted(task.partition for task in source.asked) == ["p0", "p1"]
