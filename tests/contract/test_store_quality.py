@@ -209,35 +209,36 @@ def test_days_keep_what_commits_counted(loading: Loading) -> None:
     assert days(loading.store) == [QualityDay(one, at(0), good=12, late=2, duplicate=3), later]
 
 
-@pytest.mark.parametrize(
-    ("answered", "left"),
-    [
-        ((10, 20), None),
-        ((5, 30), None),
-        ((10, 15), (15, 20)),
-        ((5, 15), (15, 20)),
-        ((15, 20), (10, 15)),
-        ((15, 30), (10, 15)),
-        ((12, 15), (10, 20)),
-        ((0, 10), (10, 20)),
-        ((20, 25), (10, 20)),
-        (None, (10, 20)),
-    ],
-)
-def test_what_was_answered_is_pending_no_more(
-    loading: Loading, answered: tuple[int, int] | None, left: tuple[int, int] | None
-) -> None:
+ANSWERS: list[tuple[tuple[int, int] | None, tuple[int, int] | None]] = [
+    ((10, 20), None),
+    ((5, 30), None),
+    ((10, 15), (15, 20)),
+    ((5, 15), (15, 20)),
+    ((15, 20), (10, 15)),
+    ((15, 30), (10, 15)),
+    ((12, 15), (10, 20)),
+    ((0, 10), (10, 20)),
+    ((20, 25), (10, 20)),
+    (None, (10, 20)),
+]
+"""Hours that an assessment answers, and those of 10 to 20 that are pending afterwards."""
+
+
+def test_what_was_answered_is_pending_no_more(loading: Loading) -> None:
     """What a commit has added meanwhile stays, as one stretch; other series' stretches stay whole."""
-    one, two = ids(loading)
-    loading.commit([(s, 10.0, 1.0) for s in (S1, S2)])
-    loading.store.assess(loading.lease, Assessment(one, span(9, 10)))
-    loading.commit([(S1, 20.0, 1.0)])
-    other = Pending(two, span(9, 10))
-    assert loading.store.pending("src") == [Pending(one, span(10, 20)), other]
-    window = None if answered is None else span(*answered)
-    loading.store.assess(loading.lease, Assessment(one, window))
-    rest = [] if left is None else [Pending(one, span(*left))]
-    assert loading.store.pending("src") == [*rest, other]
+    store, lease = loading.store, loading.lease
+    rows = [(series(f"n{n}"), 10.0, 1.0) for n in range(len(ANSWERS))]
+    loading.commit(rows)
+    first = [pending.series_id for pending in store.pending("src")]
+    for number in first:
+        store.assess(lease, Assessment(number, Window(at(0), at(10))))
+    loading.commit([(one, 20.0, 1.0) for one, *_ in rows])
+    assert store.pending("src") == [Pending(number, span(10, 20)) for number in first]
+    for number, (answered, _) in zip(first, ANSWERS, strict=True):
+        store.assess(lease, Assessment(number, None if answered is None else span(*answered)))
+    assert store.pending("src") == [
+        Pending(number, span(*left)) for number, (_, left) in zip(first, ANSWERS, strict=True) if left
+    ]
 
 
 def test_cadences_are_replaced_together(loading: Loading) -> None:

@@ -270,6 +270,24 @@ def test_the_view_reads_by_key(loaded: Path) -> None:
     assert not any("SCAN" in step or "TEMP B-TREE" in step for step in steps), steps
 
 
+def test_the_other_views_write_times_alike(loaded: Path) -> None:
+    """What is flagged has the times that it has among all readings; days and runs are told by date."""
+    with closing(sqlite3.connect(loaded)) as connection:
+        connection.execute("UPDATE reading SET tests = 64 WHERE flag = 1")
+        found = connection.execute("SELECT time, value, objections FROM flagged ORDER BY value").fetchall()
+        every = connection.execute(
+            "SELECT time, value, 'flat_line' FROM readings WHERE flag = 1 ORDER BY value"
+        ).fetchall()
+        connection.execute("INSERT INTO quality (series_id, day) VALUES (1, -86400000000)")
+        connection.execute("UPDATE run SET finished = 1, started = 1706659200000000")
+        days = connection.execute("SELECT day FROM quality_daily").fetchall()
+        runs = connection.execute("SELECT started FROM quality_runs").fetchall()
+    assert found == every
+    assert len(found) == 4
+    assert days == [("1969-12-31",)]
+    assert runs == [("2024-01-31T00:00:00Z",)]
+
+
 QUESTIONS = {
     "is_due": (1,),
     "due_dispatches": (1, 50),

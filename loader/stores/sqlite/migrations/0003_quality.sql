@@ -145,8 +145,11 @@ SELECT
     s.sensor,
     s.parameter,
     s.unit,
-    strftime('%Y-%m-%dT%H:%M:%SZ', (r.time - (r.time % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
-        AS time,
+    strftime('%Y-%m-%dT%H:%M:%S', (r.time - (r.time % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || CASE
+            WHEN r.time % 1000000 = 0 THEN 'Z'
+            ELSE printf('.%06dZ', (r.time % 1000000 + 1000000) % 1000000)
+        END AS time,
     r.value,
     r.flag,
     rtrim(
