@@ -358,8 +358,8 @@ def _series(tallies: Sequence[Tally]) -> None:
         Column("score", right=True),
         Column("remarks", prose=True),
     ]
-    order = sorted(tallies, key=lambda t: (-1.0 if t.score is None else t.score.total, -len(_telling(t))))
-    worst = sorted(order[:SERIES], key=lambda t: (t.series.station, t.series.parameter, t.series.unit))
+    worst = sorted(tallies, key=lambda t: t.rank)[:SERIES]
+    worst.sort(key=lambda t: (t.series.station, t.series.parameter, t.series.unit))
     rows = [
         [
             t.series.station,
@@ -383,16 +383,19 @@ def _series(tallies: Sequence[Tally]) -> None:
 
 def _cadence(tally: Tally) -> str | None:
     from loader.durations import format_duration
+    from loader.validation.result import cycles
 
     if not tally.cadences:
         return None
     cadence_s = tally.cadences[-1][1]
-    text = f"{cadence_s / 3600:g} cycles" if tally.cycles else format_duration(round(cadence_s * 1e6))
+    text = cycles(cadence_s) if tally.cycles else format_duration(round(cadence_s * 1e6))
     return text + (" (changed)" if len(tally.cadences) > 1 else "")
 
 
 def _telling(tally: Tally) -> str:
     told = [f"{name} {number(seen.count)}" for name, seen in tally.checks.items()]
+    if tally.unevaluated:
+        told.append(f"not evaluated {number(tally.unevaluated)}")
     if tally.code is not None:
         value, count = tally.code
         told.append(f"{value:g} comes {number(count)} times: a code for no value? see quality.sentinels")

@@ -105,10 +105,11 @@ def examine(
                 cadences=_joined([cadences[piece] for piece in its]),
                 repeats=repeats,
                 gaps=whole.gaps(),
-                checks=_checks(mine, [read.files[i].path for i in file[inside]], line[inside]),
+                checks=_checks(mine, read, file[inside], line[inside]),
                 descending=bool(back[index] > forth[index]),
                 unordered=int(min(back[index], forth[index])),
                 moved=int(np.count_nonzero(moved[inside])),
+                unevaluated=int(np.count_nonzero(mine.flag == Flag.NOT_EVALUATED)),
                 lowest=float(real.min()) if len(real) else None,
                 highest=float(real.max()) if len(real) else None,
                 code=_code(real),
@@ -309,14 +310,15 @@ def _moved(read: Collected, rows: _Sorted) -> Bool:
     return moved
 
 
-def _checks(readings: Readings, files: Sequence[str], line: Int64) -> dict[str, Seen]:
+def _checks(readings: Readings, read: Collected, file: Int64, line: Int64) -> dict[str, Seen]:
     """By check how many readings it objects to, and the first of them."""
     found = {}
     for check, name in CHECK_NAMES.items():
         at = np.flatnonzero(readings.tests & np.uint32(check))
         if len(at):
             first = at[int(np.argmin(readings.time[at]))]
-            found[name] = Seen(len(at), int(readings.time[first]), files[first], int(line[first]))
+            path = read.files[int(file[first])].path
+            found[name] = Seen(len(at), int(readings.time[first]), path, int(line[first]))
     return found
 
 

@@ -8,9 +8,11 @@ from html import escape
 
 import numpy as np
 
+from loader.durations import format_duration
 from loader.quality.score import COMPONENT_NAMES, Score
+from loader.readings import SECOND
 from loader.validation.plots import completeness, values
-from loader.validation.result import Examination, Tally, when
+from loader.validation.result import Examination, Tally, cycles, when
 
 PLOTS = 60
 """So many series are drawn, the worst ones: a page has to be opened by a browser."""
@@ -136,12 +138,8 @@ def _failing(found: Examination) -> Iterator[str]:
 
 def _worst(tallies: Sequence[Tally]) -> list[int]:
     """The series to draw, in the order of the table."""
-    order = sorted(range(len(tallies)), key=lambda i: (_points(tallies[i]), i))
+    order = sorted(range(len(tallies)), key=lambda i: (tallies[i].rank, i))
     return sorted(order[:PLOTS])
-
-
-def _points(tally: Tally) -> float:
-    return -1.0 if tally.score is None else tally.score.total
 
 
 def _name(tally: Tally) -> str:
@@ -185,9 +183,11 @@ def _facts(t: Tally) -> Iterator[str]:
         yield f"score {t.score.total:.1f}"
     if t.cadences:
         every = t.cadences[-1][1]
-        yield f"a reading every {every / 3600:g} {'cycles' if t.cycles else 'hours'}"
+        yield f"a reading every {cycles(every) if t.cycles else format_duration(round(every * SECOND))}"
     for name, seen in t.checks.items():
         yield f"{name} {seen.count:,}"
+    if t.unevaluated:
+        yield f"{t.unevaluated:,} not evaluated: no rule says anything about them"
     if t.gaps.longest:
         window, missing = t.gaps.longest[0]
         yield f"longest gap {missing:,} readings, until {when(window.end, t.cycles)}"

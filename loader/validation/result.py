@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from loader.quality.score import COMPONENT_NAMES, Score
-from loader.readings import Int64, Readings, Series, Window
+from loader.readings import SECOND, Int64, Readings, Series, Window
 from loader.records import Counts
 from loader.validation.collect import File
 from loader.validation.stamps import CYCLE
@@ -61,6 +61,7 @@ class Tally:
     cadences    (from when, seconds), what was set or learned; empty where it is not known
     unordered   readings that came after a younger one (or, where most are that way round, before)
     moved       readings from another place than the one before
+    unevaluated  readings that no rule says anything about
     code        a value that looks like a code for "no value" that nobody configured, and how often
     days        by 00:00 UTC: readings (due, observed)
     """
@@ -79,10 +80,19 @@ class Tally:
     descending: bool = False
     unordered: int = 0
     moved: int = 0
+    unevaluated: int = 0
     lowest: float | None = None
     highest: float | None = None
     code: tuple[float, int] | None = None
     days: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> float:
+        """By which the worst series are found: the score; where there is none, how much of it no
+        check objects to."""
+        if self.score is not None:
+            return self.score.total
+        return 100.0 * (1 - (self.counts.suspect + self.counts.failed) / max(self.counts.revised, 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +131,12 @@ class Examination:
 def when(time: int, cycles: bool = False) -> str:
     """A time in ISO 8601, or the number of a cycle."""
     return f"cycle {time // CYCLE}" if cycles else stamps(np.array([time]))[0]
+
+
+def cycles(cadence_s: float) -> str:
+    """A cadence in cycles."""
+    number = cadence_s * SECOND / CYCLE
+    return "cycle" if number == 1 else f"{number:g} cycles"
 
 
 def document(found: Examination) -> dict[str, Any]:
@@ -216,6 +232,7 @@ def _tally(one: Tally) -> dict[str, Any]:
         "descending": one.descending,
         "unordered": one.unordered,
         "moved": one.moved,
+        "not_evaluated": one.unevaluated,
         "lowest": one.lowest,
         "highest": one.highest,
         "suspected_code": None if one.code is None else {"value": one.code[0], "count": one.code[1]},
