@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,15 +105,11 @@ def stretches(one: Judged) -> Iterator[tuple[str, int, int, int]]:
                 yield name, int(part[0]), int(part[-1]), len(part)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.flags", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    found = list(judged(parser.parse_args().folder))
-    names = [
-        n for n in CHECK_NAMES.values() if any(n == name for one in found for name, *_ in stretches(one))
-    ]
-    _line("data", "parameter", "series", "readings", "suspect", "fail", *names, "share")
-    _line(*["---"] * (7 + len(names)))
+def summary(found: Sequence[Judged]) -> Iterator[list[object]]:
+    """The heads and lines of a table: readings with a value and how often each check objects."""
+    objecting = {name for one in found for name, *_ in stretches(one)}
+    names = [name for name in CHECK_NAMES.values() if name in objecting]
+    yield ["data", "parameter", "series", "readings", "suspect", "fail", *names, "share"]
     groups: dict[tuple[str, str], list[Judged]] = defaultdict(list)
     for one in found:
         groups[one.city, one.series.parameter].append(one)
@@ -125,7 +121,16 @@ def main() -> None:
             for name, _, _, count in stretches(one):
                 tests[name] += count
         share = f"{sum(bad) / present:.3%}"
-        _line(city, parameter, len(group), present, *bad, *(tests[name] for name in names), share)
+        yield [city, parameter, len(group), present, *bad, *(tests[name] for name in names), share]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.flags", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    found = list(judged(parser.parse_args().folder))
+    heads, *lines = summary(found)
+    for line in (heads, ["---"] * len(heads), *lines):
+        _line(*line)
     print()
     _line("data", "station", "parameter", "check", "first", "last", "readings")
     _line(*["---"] * 7)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
+import pytest
+
+from benchmarks.flags import judged, summary
 from loader import gaps
 from loader.config import QualitySettings
+from loader.durations import format_duration
+from loader.quality.checks import CHECK_NAMES
+from loader.quality.rules import MOST_STEPS
 from loader.quality.score import COMPONENT_NAMES, Components, Weights
+from loader.qualitydefaults import AIR, C_MAPSS_SEEN
+from loader.qualityrules import made
+from loader.qualitysettings import PARAMETERS, Policy
 from loader.readings import Check, Flag
 from loader.records import COUNT_NAMES
 
+DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
 
 
@@ -29,8 +41,75 @@ def test_every_flag_is_documented() -> None:
 
 
 def test_every_check_is_documented() -> None:
-    """The table of checks has each bit and its name, and no other."""
-    assert {int(row[0]): row[1] for row in table("bit")} == {c.value: c.name for c in Check}
+    """The table of checks has each bit and its names, and no other."""
+    documented = {int(bit): (name, called) for bit, name, called, *_ in table("bit")}
+    assert documented == {c.value: (c.name, CHECK_NAMES[c]) for c in Check}
+
+
+def test_every_policy_is_documented() -> None:
+    """The table of policies has those that may be configured, and no other."""
+    assert [row[0] for row in table("policy")] == list(get_args(Policy))
+
+
+def bounds(span: tuple[float, float]) -> str:
+    low, high = span
+    if math.isnan(low):
+        return "-" if math.isnan(high) else f"above {high:.10g}"
+    return f"{low:.10g} to {high:.10g}"
+
+
+def test_every_shipped_threshold_is_documented() -> None:
+    """The table has suspect range, spike and flat line of each parameter of air in each unit, and
+    nothing else is shipped."""
+    expected = []
+    for name in AIR:
+        for unit in PARAMETERS[name].ranges or ["any"]:
+            rule = made(PARAMETERS[name], unit, ())
+            spike, flat = rule.spike, rule.flat
+            assert spike is None or spike.differential
+            assert flat is None or flat.tolerance == 0
+            expected.append(
+                [
+                    name,
+                    unit,
+                    bounds(rule.suspect),
+                    f"{spike.limits.suspect:.10g} / {spike.limits.fail:.10g}" if spike else "-",
+                    f"{format_duration(flat.suspect)} / {format_duration(flat.fail)}" if flat else "-",
+                ]
+            )
+            others = (
+                rule.rate,
+                rule.gap,
+                rule.attenuated,
+                rule.climatology,
+                rule.precision,
+                rule.neighbours,
+            )
+            assert not any(others)
+            assert (rule.cadence, rule.policy) == (0, {})
+    assert table("parameter | unit") == expected
+
+
+def test_the_ranges_of_c_mapss_are_documented() -> None:
+    """The table has what was seen of each column, and where it is suspect and fails."""
+    rules = {name: made(PARAMETERS[name], "", ()) for name in C_MAPSS_SEEN}
+    assert table("parameter | seen") == [
+        [name, bounds(seen), bounds(rules[name].suspect), bounds(rules[name].fail)]
+        for name, seen in C_MAPSS_SEEN.items()
+    ]
+
+
+def test_how_often_the_defaults_object_is_what_the_benchmark_says() -> None:
+    """The table of counts is what `python -m benchmarks.flags` prints for the same data."""
+    if not DATA.exists():
+        pytest.skip(f"no data at {DATA.resolve()}")
+    _, *lines = summary(list(judged(DATA)))
+    assert table("data | parameter") == [[str(cell) for cell in line] for line in lines]
+
+
+def test_the_most_readings_of_a_flat_line_are_documented() -> None:
+    """The bound on what is looked for is the code's."""
+    assert f"a threshold of more than {MOST_STEPS} readings is not tried" in TEXT
 
 
 def test_the_shipped_sentinels_are_documented() -> None:
