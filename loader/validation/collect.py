@@ -22,8 +22,8 @@ from loader.validation.tables import Opened, Table
 from loader.validation.trouble import Trouble, Troubles, Unreadable, shown
 from loader.validation.values import Values, numbers
 
-READINGS = 20_000_000
-"""So many are held at most: about 33 bytes each, and three times that while they are sorted."""
+READINGS = 10_000_000
+"""So many are held at most; a million takes about 150 MB while it is sorted and checked."""
 
 PLACES = 100_000
 """So many different places are told apart."""
