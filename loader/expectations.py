@@ -1,6 +1,6 @@
 """The configured rules as a Great Expectations suite (GX 1.x), as data: that package is not needed.
 
-A suite is for a table as `loader export` writes it, long or wide, read as its `notes` say. What a
+A suite is for a table as `loader export` writes it, long or wide, read as its `meta` says. What a
 range expectation finds unexpected is what our gross range fails (flag 4), infinities included; both
 bounds pass. What is missing is an empty cell, which GX leaves out of ranges just as we do.
 """
@@ -25,7 +25,7 @@ LONG = (*TEXT, "time", "value", "flag", "latitude", "longitude")
 """The columns of the long layout."""
 
 STR, FLOAT, INT = "str", "float64", "int64"
-"""What pandas calls the types of columns read as `notes` say."""
+"""What pandas calls the types of columns read so."""
 
 STAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"
 
@@ -216,11 +216,14 @@ def _all(conditions: Sequence[Json]) -> Json:
 def _suite(
     name: str, found: Sequence[Json], ruled: Sequence[Ruled], *, text: Sequence[str], numbers: Sequence[str]
 ) -> Json:
-    types = ", ".join(f"{column!r}: object" for column in text)
-    empty = ", ".join(f"{column!r}: ['']" for column in numbers)
+    read_csv = {
+        "dtype": dict.fromkeys(text, "object"),
+        "keep_default_na": False,
+        "na_values": {column: [""] for column in numbers},
+    }
     return {
         "name": name,
         "expectations": list(found),
-        "meta": {"loader_version": __version__, "series": len(ruled)},
-        "notes": f"pandas.read_csv(path, dtype={{{types}}}, keep_default_na=False, na_values={{{empty}}})",
+        "meta": {"loader_version": __version__, "series": len(ruled), "read_csv": read_csv},
+        "notes": "For tables read by pandas.read_csv(path, **suite['meta']['read_csv']).",
     }

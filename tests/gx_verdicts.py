@@ -27,8 +27,7 @@ def main() -> None:
     source = context.data_sources.add_pandas("tables")
     answers: list[list[dict[str, Any]]] = []
     for path in asked["tables"]:
-        # The very call that the suite names; `path` and `pandas` are what it speaks of.
-        frame = eval(asked["suite"]["notes"], {"pandas": pd, "path": path, "str": str})
+        frame = pd.read_csv(path, **asked["suite"]["meta"]["read_csv"])
         batch = source.add_dataframe_asset(path).add_batch_definition_whole_dataframe("all")
         got = batch.get_batch({"dataframe": frame}).validate(suite, result_format="COMPLETE")
         answers.append([answer(one) for one in got.results])

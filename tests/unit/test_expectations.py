@@ -119,8 +119,10 @@ def test_a_long_table_is_described() -> None:
     assert value["mostly"] == of_type(suite, "column_values_to_be_between", "value")[0]["mostly"] == 0.99
     (key,) = of_type(suite, "compound_columns_to_be_unique")
     assert key["column_list"] == ["source", "sensor", "parameter", "unit", "time"]
-    assert "'station': object" in suite["notes"]
-    assert "keep_default_na=False" in suite["notes"]
+    reading = suite["meta"]["read_csv"]
+    assert reading["dtype"] == dict.fromkeys(text, "object")
+    assert reading["keep_default_na"] is False
+    assert set(reading["na_values"]) == {"value", "latitude", "longitude"}
 
 
 def test_a_wide_table_has_a_range_for_each_column() -> None:
