@@ -36,6 +36,9 @@ ROWS = 5_000_000
 PART = 500_000
 """Readings of history that are held at once."""
 
+_AHEAD = (DAY, 32 * DAY, 1 << 62)
+"""How far is looked for the next reading, at first, and then."""
+
 LEAD = 2 * DAY
 """What is read before the first day that changed, to learn the cadence by, at least."""
 
@@ -151,10 +154,15 @@ class _Job:
     def first(self) -> int:
         return self.newest if self.stored.first_time is None else self.stored.first_time
 
-    @property
     def days(self) -> Window:
-        """The days in which something changed, whole."""
-        return Window(self.pending.start // DAY * DAY, day_of(self.pending.end) + DAY)
+        """The days in which something changed, whole. Readings before the ones that were the first
+        make the hours between due."""
+        end = self.pending.end
+        if self.pending.start < self.first <= end < self.newest:
+            end = next(
+                int(after.time[0]) for step in _AHEAD for after in self._scan(Window(end, end + step))
+            )
+        return Window(self.pending.start // DAY * DAY, day_of(end) + DAY)
 
     @property
     def border(self) -> int:
@@ -162,10 +170,11 @@ class _Job:
         return (self.newest - self.assessor.anomalies.history) // DAY * DAY
 
     def front(self) -> int:
-        """Look at what is new: its days, anomalies, drift. 1 where there was anything."""
-        span = self.days.clip(Window(self.border, self.days.end))
-        if not span:
+        """Look at what is new: its days, anomalies, drift. 1 where anything is."""
+        if self.pending.end <= self.border:
             return 0
+        days = self.days()
+        span = days.clip(Window(self.border, days.end))
         assessor, standings = self.assessor, self.known.standings.get(self.id, {})
         after = findings.first_judged(assessor.anomalies, self.newest, self.pending.start, standings)
         ends = self._drift_ends(standings.get(DRIFT))
@@ -208,7 +217,9 @@ class _Job:
 
     def history(self) -> int:
         """Look at the days of what was loaded further back; how many parts there were."""
-        span = self.days.clip(Window(self.days.start, self.border))
+        span = self.days()
+        if self.pending.end > self.border:
+            span = span.clip(Window(span.start, self.border))
         parts = 0
         while span and not self.watch.over:
             columns, end = self._part(span)
@@ -223,13 +234,15 @@ class _Job:
 
     def _part(self, span: Window) -> tuple[Columns, int]:
         """So many whole days of the span as can be held, and where they end."""
-        collector, rows = Collector(span.start), 0
+        collector, room = Collector(span.start), PART
         for readings in self._scan(Window(span.start - self._lead(), span.end)):
             collector.add(readings)
-            rows += len(readings)
-            cut = (int(readings.time[-1]) - 1) // DAY * DAY
-            if rows >= PART and cut > span.start:
-                return collector.columns().until(cut), cut
+            time = readings.time[np.searchsorted(readings.time, span.start, side="right") :]
+            if len(time) and len(time) >= room:
+                cut = (int(time[max(room, 1) - 1]) - 1) // DAY * DAY
+                if cut > span.start:
+                    return collector.columns().until(cut), cut
+            room -= len(time)
         return collector.columns(), span.end
 
     def _lead(self) -> int:

@@ -103,7 +103,7 @@ def verdict(
             state.latest,
             window.end if changed else before.since,
             max(window.end, before.seen),
-            _told(detector, found, units) if found else before.detail,
+            _told(detector, found, units) if fresh else before.detail,
         ),
     )
 
