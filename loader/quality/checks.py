@@ -103,9 +103,7 @@ class Checks:
             bits[order] |= of_these
         return _settle(flag, value), bits
 
-    def __call__(
-        self, series: Sequence[Series], readings: Readings, written: Bool | None = None
-    ) -> tuple[UInt8, UInt32]:
+    def __call__(self, series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
         tests = self._tests_of(series)
         if not len(readings):
             return np.empty(0, np.uint8), np.empty(0, np.uint32)
@@ -116,7 +114,7 @@ class Checks:
             flag = aggregate(flag, found)
             bits |= of_these
         flag = _settle(flag, value)
-        if written is not None and tests.refusing is not None:
+        if tests.refusing is not None:
             refused = written & ((bits & tests.refusing[readings.series]) != 0)
             if refused.any():
                 raise Refused([_objection(tests, readings, rows, bits, i) for i in np.flatnonzero(refused)])

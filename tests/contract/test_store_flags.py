@@ -88,7 +88,7 @@ def columns_of(store: AnyStore, source: str) -> tuple[list[Series], Readings]:
 def assert_flags_of_the_whole(check: Checks, store: AnyStore, source: str) -> None:
     """Every stored flag is the one that a single evaluation over everything gives."""
     listed, stored = columns_of(store, source)
-    flag, tests = check(listed, stored)
+    flag, tests = check(listed, stored, np.zeros(len(stored), bool))
     np.testing.assert_array_equal(stored.flag, flag)
     np.testing.assert_array_equal(stored.tests, tests)
 
