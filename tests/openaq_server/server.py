@@ -100,6 +100,7 @@ class OpenAQServer:
         self._connections: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
         self._listener: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
         self._last_bodies: dict[str, tuple[int, Answer]] = {}
 
     def __enter__(self) -> Self:
@@ -114,9 +115,8 @@ class OpenAQServer:
         listener = socket.create_server(("127.0.0.1", self._wanted_port), backlog=128)
         self._wanted_port = listener.getsockname()[1]
         self._listener = listener
-        thread = threading.Thread(target=self._accept, args=(listener,), daemon=True, name="accept")
-        self._threads.add(thread)
-        thread.start()
+        self._acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True, name="accept")
+        self._acceptor.start()
 
     def stop(self) -> None:
         """Hang up on everybody; connecting is refused from now on."""
@@ -126,6 +126,9 @@ class OpenAQServer:
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        if self._acceptor is not None:
+            # What it has taken in is then among the connections.
+            self._acceptor.join(10)
         with self._lock:
             connections, threads = list(self._connections), list(self._threads)
         for connection in connections:
@@ -165,7 +168,8 @@ class OpenAQServer:
             with self._lock:
                 self._connections.add(connection)
                 self._threads = {t for t in self._threads if t.is_alive()} | {thread}
-            thread.start()
+                # Under the lock: a thread that has not begun cannot be waited for.
+                thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
