@@ -130,6 +130,8 @@ def off_grid(times: Int64, cadence_s: float) -> Bool:
     if step <= 0 or len(times) < 3:
         return np.zeros(len(times), bool)
     phase = times % step
+    if int(phase.max() - phase.min()) <= step // 10:
+        return np.zeros(len(times), bool)
     order = np.sort(phase)
     around = np.concatenate([order, order + step])
     width = step // 10 * 2
