@@ -18,6 +18,7 @@ import pytest
 
 from loader.contracts import Lease
 from loader.errors import LeaseLost, StoreError, StoreUnavailable
+from loader.findings import Assessment, Cadence
 from loader.readings import Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.sqlite import SQLiteStore
@@ -233,9 +234,17 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 def test_commits_survive_a_power_cut(tmp_path: Path) -> None:
-    """The writing connection waits for the disk at every commit (`synchronous` FULL, in WAL mode)."""
-    store = opened(tmp_path / "loader.db")[0]
+    """The writing connection waits for the disk at every commit (`synchronous` FULL, in WAL mode), and
+    still does so after assessments, which do not wait, succeeded or failed."""
+    store, lease, run = opened(tmp_path / "loader.db")
     connection = store._database.writer()
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.commit(lease, batch(run, 1), good)
+    (number,) = (one.id for one in store.series("src"))
+    store.assess(lease, Assessment(number, cadences=(Cadence(number, 1, 60.0),)))
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    with pytest.raises(StoreError):
+        store.assess(lease, Assessment(number, cadences=(Cadence(number, 1, -1.0),)))
+    assert store._database.writer().execute("PRAGMA synchronous").fetchone() == (2,)
     store.close()

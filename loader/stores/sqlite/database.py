@@ -86,17 +86,23 @@ class Database:
         return self._writer
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction on the writing connection."""
+    def writing(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction on the writing connection. One that is not `lasting` does not wait for
+        the disk: a power failure may take it back, and then all those after it too."""
         with self.errors():
             connection = self.writer()
             try:
+                if not lasting:
+                    connection.execute("PRAGMA synchronous = NORMAL")
                 with transaction(connection):
                     yield connection
             except BaseException:
                 if connection.in_transaction:
                     self._drop_writer()
                 raise
+            finally:
+                if not lasting and self._writer is connection:
+                    connection.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

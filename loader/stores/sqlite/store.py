@@ -181,7 +181,8 @@ class SQLiteStore(SQLiteReports, SQLiteJournal, SQLiteAlertBook):
             return findings.put_flags(connection, lease.source, series_id, (time, flag, tests))
 
     def assess(self, lease: Lease, found: Assessment) -> None:
-        with self._writing(lease) as connection:
+        # Lost to a power failure, the stretch is pending as before.
+        with self._writing(lease, lasting=False) as connection:
             findings.assess(connection, lease.source, found)
 
     def put_model(self, lease: Lease, model: Model) -> None:
@@ -203,12 +204,12 @@ class SQLiteStore(SQLiteReports, SQLiteJournal, SQLiteAlertBook):
             self._database.close()
 
     @contextmanager
-    def _writing(self, held: Lease) -> Iterator[sqlite3.Connection]:
+    def _writing(self, held: Lease, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction under the lease."""
         with self._guard:
             if not any(one is held and one.held for one in self._leases):
                 raise LeaseLost(f"the lease of source {held.source!r} is gone; nothing was written")
-            with self._database.writing() as connection:
+            with self._database.writing(lasting=lasting) as connection:
                 yield connection
 
 
