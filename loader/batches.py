@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +25,12 @@ MAX_READINGS = 20_000
 MAX_AGE_S = 2.0
 """Seconds that a page waits at most for others before it is committed."""
 
-Refusals = Mapping[tuple[str, str, str], Mapping[int, Objection]]
+ROUNDS = 20
+"""So often rules may object to further readings of a series once others are out of the batch; then
+all of its readings are kept out."""
+
+Key = tuple[str, str, str]
+Refusals = Mapping[Key, Mapping[int, Objection]]
 """The objections by the key of their series and by time."""
 
 
@@ -60,6 +66,7 @@ class Gathering:
         self._parts: list[_Part] = []
         self._rows = 0
         self._since: float | None = None
+        self._rounds: Counter[Key] = Counter()
         self.kept_out = 0
         """Records of a replay that rules have kept out of this batch."""
 
@@ -179,25 +186,25 @@ class Gathering:
             repeated=Readings.concat([*repeated, dropped]),
         )
 
-    def refuse(
-        self, series: Sequence[Series], objections: Iterable[Objection], *, all_of: bool
-    ) -> dict[str, str]:
+    def refuse(self, series: Sequence[Series], objections: Iterable[Objection]) -> dict[str, str]:
         """Take out what rules keep out of the store; `series` are those of the batch.
 
         Of a partition with a reading whose rule is to stop, everything goes and its task is over:
-        these partitions are given back, with what to tell. Other readings become rejects (with
-        `all_of` all readings of their series do); a record of a replay stays where it is.
+        these partitions are given back, with what to tell. Other readings become rejects; a
+        record of a replay stays where it is.
         """
-        refusals: dict[tuple[str, str, str], dict[int, Objection]] = {}
+        refusals: dict[Key, dict[int, Objection]] = {}
         for one in objections:
             refusals.setdefault(series[one.series].key, {})[one.time] = one
+        self._rounds.update(refusals.keys())
+        whole = {key for key in refusals if self._rounds[key] > ROUNDS}
         stopped: dict[str, str] = {}
         parts: list[_Part] = []
-        answered: set[tuple[tuple[str, str, str], int]] = set()
+        answered: set[tuple[Key, int]] = set()
         changed = False
         # Of a reading that came more than once the last one counts: the others were repeated.
         for part in reversed(self._parts):
-            hits = _hits(part, refusals, all_of=all_of)
+            hits = _hits(part, refusals, whole)
             changed = changed or bool(hits)
             stop = next(((one, row) for row, one in hits.items() if one.stop), None)
             if stop is not None and part.page is not None:
@@ -224,7 +231,7 @@ class _Numbering:
 
     def __init__(self) -> None:
         self.series: list[Series] = []
-        self._index: dict[tuple[str, str, str], int] = {}
+        self._index: dict[Key, int] = {}
 
     def numbers(self, series: Sequence[Series]) -> list[int]:
         out = []
@@ -240,8 +247,8 @@ class _Numbering:
         return replace(readings, series=np.array(self.numbers(series), np.int32)[readings.series])
 
 
-def _hits(part: _Part, refusals: Refusals, *, all_of: bool) -> dict[int, Objection]:
-    """The rows of the part's page that are objected to."""
+def _hits(part: _Part, refusals: Refusals, whole: Container[Key]) -> dict[int, Objection]:
+    """The rows of the part's page that are objected to; of the series in `whole` that is all."""
     if part.page is None:
         return {}
     hits: dict[int, Objection] = {}
@@ -252,7 +259,7 @@ def _hits(part: _Part, refusals: Refusals, *, all_of: bool) -> dict[int, Objecti
             continue
         for row in np.flatnonzero(readings.series == number).tolist():
             one = by_time.get(int(readings.time[row]))
-            if one is None and all_of:
+            if one is None and series.key in whole:
                 first = next(iter(by_time.values()))
                 one = replace(
                     first, reason=f"{first.rule} objects to one reading of its series after another"
@@ -262,9 +269,7 @@ def _hits(part: _Part, refusals: Refusals, *, all_of: bool) -> dict[int, Objecti
     return hits
 
 
-def _without(
-    part: _Part, hits: Mapping[int, Objection], answered: set[tuple[tuple[str, str, str], int]]
-) -> _Part:
+def _without(part: _Part, hits: Mapping[int, Objection], answered: set[tuple[Key, int]]) -> _Part:
     """The part without these readings. Those in `answered` came again later; the rest becomes
     rejects and is added to `answered`."""
     page = part.page

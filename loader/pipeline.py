@@ -37,10 +37,6 @@ T = TypeVar("T")
 STORE_PATIENCE_S = 300.0
 """How long a run waits for a store that went away before it gives up."""
 
-ROUNDS = 20
-"""So often rules may object to further readings of a batch once others are out of it; then all of
-these series are kept out."""
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -289,17 +285,15 @@ class Pipeline:
         tally.seq += 1
         log = get_logger(source=name, run_id=run_id, seq=seq)
         stopped: dict[str, str] = {}
-        attempt = 0
         while True:
-            attempt += 1
             batch = gathering.batch(run_id=run_id, seq=seq, source=name, read_at=read_at, used=used)
-            log.debug("commit.begin", readings=len(batch.readings), attempt=attempt)
+            log.debug("commit.begin", readings=len(batch.readings))
             try:
                 done = self._patiently(partial(self.store.commit, lease, batch, self.check))
                 break
             except Refused as refused:
                 log.debug("commit.refused", objections=len(refused.objections))
-                stopped |= gathering.refuse(batch.series, refused.objections, all_of=attempt > ROUNDS)
+                stopped |= gathering.refuse(batch.series, refused.objections)
         tally.kept_out += gathering.kept_out
         gathering.clear()
         for partition, why in stopped.items():

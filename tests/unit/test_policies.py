@@ -262,14 +262,14 @@ def test_of_repeated_readings_the_last_is_put_aside() -> None:
     made = batch()
     assert (made.readings.value.tolist(), made.repeated.value.tolist()) == ([5000.0], [10.0])
     objection = Objection(0, BAD, 5000.0, "gross_range", "too high", stop=False)
-    assert gathering.refuse(made.series, [objection], all_of=False) == {}
+    assert gathering.refuse(made.series, [objection]) == {}
     made = batch()
     assert (made.readings.value.tolist(), made.repeated.value.tolist()) == ([], [10.0])
     counts = made.counts
     assert (counts.fetched, counts.duplicate, counts.quarantined, counts.observed) == (2, 1, 1, 0)
     assert [json.loads(r.payload)["reading"]["value"] for r in made.rejects] == [5000.0]
     with pytest.raises(LoaderError, match="not in the batch"):
-        gathering.refuse(made.series, [objection], all_of=False)
+        gathering.refuse(made.series, [objection])
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
