@@ -18,9 +18,8 @@ NONE = np.empty(0, np.int64)
 class Rows:
     """Readings sorted by series and, within one, by time; no (series, time) twice.
 
-    The rows of one series must lie together and in the order of their times; `ordered` brings
-    any readings into this form. A value that only stands for none (a sentinel) must be NaN here,
-    or it would be taken for a spike.
+    The rows of one series must lie together and in the order of their times. A value that only
+    stands for none (a sentinel) must be NaN here, or it would be taken for a spike.
 
     series   int32    index into the thresholds of the tests
     time     int64    microseconds UTC
@@ -151,26 +150,3 @@ def reach(tests: Iterable[Kernel], series: int) -> Reach:
     for test in tests:
         total |= test.reach(series)
     return total
-
-
-def ordered(series: Int32, time: Int64, value: Float64) -> tuple[Rows, Int64]:
-    """Readings in any order as `Rows`, and for each reading given the position of its row.
-
-    Of several with one series and time the last given counts; the others have no row: -1.
-    """
-    order = np.lexsort((time, series))
-    n = len(order)
-    s, t = series[order], time[order]
-    kept = np.ones(n, bool)
-    if n:
-        np.logical_or(s[1:] != s[:-1], t[1:] != t[:-1], out=kept[:-1])
-    place = np.full(n, -1, np.int64)
-    place[order[kept]] = np.arange(np.count_nonzero(kept))
-    return Rows.of(s[kept], t[kept], value[order[kept]]), place
-
-
-def spread_back(flag: UInt8, place: Int64) -> UInt8:
-    """The flags of `ordered` rows in the order of the readings given; those that have no row,
-    because a later one replaced them, are not evaluated."""
-    padded = np.append(flag, np.uint8(Flag.NOT_EVALUATED))
-    return padded[place]

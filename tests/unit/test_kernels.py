@@ -1,4 +1,4 @@
-"""The QARTOD tests against a reading-by-reading reference; their reach; verdicts; order of readings."""
+"""The QARTOD tests against a reading-by-reading reference; their reach; verdicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from loader.quality.kernels import (
     climatology,
     evaluate,
 )
-from loader.quality.rows import Reach, Rows, ordered, reach, spread_back
+from loader.quality.rows import Reach, Rows, reach
 from loader.quality.windows import FlatLine, PrecisionChange, decimals
 from loader.readings import HOUR, Check
 from tests.unit.qartod import BEGIN, EPOCH, INF, KINDS, NAN, expected, places, rows_of, series_of, worlds
@@ -146,28 +146,6 @@ def test_without_tests_or_rows_there_is_nothing_to_say() -> None:
     assert len(flag) == len(bits) == 0
     with pytest.raises(ValueError, match="no flags"):
         aggregate()
-
-
-@settings(max_examples=80)
-@given(data=st.data())
-def test_readings_in_any_order_get_the_flags_of_sorted_ones(data: st.DataObject) -> None:
-    """Shuffled and repeated readings are flagged as their last ones, sorted; the others get 2."""
-    rows = data.draw(worlds(SERIES))
-    test = data.draw(KINDS["rate of change"].draw(SERIES))
-    n = len(rows)
-    order = data.draw(st.permutations(range(n)))
-    repeated = data.draw(st.lists(st.sampled_from(order), max_size=5)) if n else []
-    given_ = np.array([*repeated, *order], np.int64)
-    value = rows.value[given_]
-    value[: len(repeated)] = 1e9
-    again, place = ordered(rows.series[given_], rows.time[given_], value)
-    for was, now in ((rows.series, again.series), (rows.time, again.time), (rows.value, again.value)):
-        np.testing.assert_array_equal(was, now)
-    assert place[: len(repeated)].tolist() == [-1] * len(repeated)
-    assert place[len(repeated) :].tolist() == list(order)
-    flags = spread_back(test.flags(again), place)
-    assert flags[: len(repeated)].tolist() == [2] * len(repeated)
-    assert flags[len(repeated) :].tolist() == test.flags(rows)[given_[len(repeated) :]].tolist()
 
 
 def test_below_a_second_nothing_is_cut_off() -> None:

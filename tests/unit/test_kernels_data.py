@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from loader.quality.kernels import GrossRange, TimeGap, evaluate
-from loader.quality.rows import Rows, ordered
+from loader.quality.rows import Rows
 from loader.quality.windows import FlatLine
 from loader.readings import DAY, HOUR, SECOND, Flag
 from tests.unit.qartod import NAN, rows_of
@@ -90,9 +90,9 @@ def toronto() -> tuple[dict[Key, int], Rows]:
             key = keys.setdefault((row["location_id"], f"{row['parameter']} {row['unit']}"), len(keys))
             columns.append((key, micros(row["datetimeUtc"]), float(row["value"])))
     index, time, value = map(np.array, zip(*columns, strict=True))
-    rows, place = ordered(index.astype(np.int32), time, value)
-    assert place.min() >= 0  # no key twice
-    return keys, rows
+    order = np.lexsort((time, index))
+    assert len({*zip(index.tolist(), time.tolist(), strict=True)}) == len(order)  # no key twice
+    return keys, Rows.of(index[order].astype(np.int32), time[order], value[order])
 
 
 def test_gases_that_stood_still_in_toronto_are_found_with_start_and_length() -> None:
