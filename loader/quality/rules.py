@@ -22,7 +22,7 @@ Span = tuple[float, float]
 OPEN: Span = (nan, nan)
 """NaN leaves a side open."""
 
-MOST_STEPS = 3_000
+MOST_STEPS = 1_500
 """A flat line of more readings than this is not looked for: so many, and half as many again, would
 have to be read around every new reading."""
 
