@@ -161,7 +161,7 @@ def command(
 
         with FileOutput(report) as out:
             for part in page(found, now()):
-                out.write(part.encode())
+                out.write(part.encode("utf-8", "replace"))
     if as_json:
         document(as_document(found))
     else:

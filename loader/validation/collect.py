@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from loader.readings import Check, Float64, Int64, Readings, Series
-from loader.validation.columns import Layout, NotUnderstood, kind, layout, plain
+from loader.validation.columns import Layout, NotUnderstood, kind, layout, plain, plain_number
 from loader.validation.csvfile import open_csv
 from loader.validation.jsonfile import is_lines, open_json, open_ndjson
 from loader.validation.lines import head
@@ -105,7 +105,7 @@ class Collector:
         self._parts: list[tuple[int, int]] = []
         self._series: list[Series] = []
         self._index: dict[tuple[str, ...], int] = {}
-        self._places: dict[tuple[Any, Any], int] = {}
+        self._places: dict[tuple[str, str], int] = {}
         self._columns: list[tuple[Any, ...]] = []
         self._count = 0
 
@@ -207,15 +207,12 @@ class Collector:
     def places(self, latitude: Sequence[Any], longitude: Sequence[Any]) -> list[int]:
         """A number for each place; -1 where none is said."""
         known, out = self._places, []
-        for place in zip(latitude, longitude, strict=True):
+        for place in zip(map(str, latitude), map(str, longitude), strict=True):
             number = known.get(place)
             if number is None:
-                if place[0] in (None, "") or place[1] in (None, ""):
-                    number = -1
-                else:
-                    number = len(known) if len(known) < PLACES else -1
-                    if number >= 0:
-                        known[place] = number
+                number = -1
+                if len(known) < PLACES and all(plain_number(one) is not None for one in place):
+                    number = known[place] = len(known)
             out.append(number)
         return out
 

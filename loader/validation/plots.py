@@ -19,6 +19,8 @@ WIDTH, HEIGHT = 900, 190
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 8, 22
 INNER = WIDTH - LEFT - RIGHT
 
+LARGEST = 1.7e308
+
 POINTS = 400
 """So many flagged readings are drawn at most, spread evenly."""
 
@@ -34,8 +36,9 @@ def values(readings: Readings, unit: str, *, cadence_s: float | None, cycles: bo
     begin, end = int(time[0]), int(time[-1])
     x = LEFT + (time - begin) / max(end - begin, 1) * INNER
     low, high = (float(value[real].min()), float(value[real].max())) if real.any() else (0.0, 1.0)
-    if low == high:
-        low, high = low - 1, high + 1
+    if not high / 2 - low / 2 > abs(high) * 1e-12:
+        around = max(1.0, abs(low) / 1000)
+        low, high = max(low - around, -LARGEST), min(high + around, LARGEST)
     y = np.full(len(time), np.nan)
     # Half of each first: the difference of two large numbers may be none.
     share = (value[real] / 2 - low / 2) / (high / 2 - low / 2)

@@ -110,7 +110,7 @@ def _counted(text: str) -> int:
 def _cycle(value: Any) -> int:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return NONE
     return int(number) * CYCLE if number == number // 1 and 0 <= number < 1e6 else NONE
 
@@ -181,7 +181,7 @@ def composed(parts: Sequence[Sequence[Any]]) -> list[str]:
     for row in zip(*parts, strict=True):
         try:
             year, month, day, *clock = (int(float(one)) for one in row)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             out.append(" ".join(map(str, row)))
             continue
         hour, minute = [*clock, 0, 0][:2]
