@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from runbench import START, Bench
 
@@ -270,6 +271,49 @@ def test_of_repeated_readings_the_last_is_put_aside() -> None:
     assert [json.loads(r.payload)["reading"]["value"] for r in made.rejects] == [5000.0]
     with pytest.raises(LoaderError, match="not in the batch"):
         gathering.refuse(made.series, [objection])
+
+
+changes = st.lists(
+    st.dictionaries(
+        st.tuples(st.sampled_from("ab"), st.integers(-20, 6)), st.sampled_from([5.0, 9.0, 5000.0])
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(changes, st.sampled_from([QUARANTINE, STOP]))
+def test_no_bad_reading_gets_in_and_every_record_is_counted(
+    steps: list[dict[tuple[str, int], float]], policy: str
+) -> None:
+    """Whatever a source comes to say: a good reading is stored with its newest value, unless its
+    partition was stopped; a bad one never; and what was fetched became one thing or another."""
+    with TemporaryDirectory() as folder:
+        made = Bench(Path(folder))
+        made.check = checks({Check.GROSS_RANGE: policy})
+        wanted: dict[str, dict[int, float]] = {"a": {}, "b": {}}
+        for step in steps:
+            made.now += HOUR
+            for (sensor, hours), value in step.items():
+                made.world.rows[sensor][START + hours * HOUR] = value
+            report = made.run()
+            spoilt = set()
+            for sensor, rows in made.world.rows.items():
+                due = {t: v for t, v in rows.items() if t <= made.now}
+                if policy == STOP and any(v > 1000.0 for v in due.values()):
+                    spoilt.add(sensor)
+                else:
+                    wanted[sensor] |= {t: v for t, v in due.items() if v <= 1000.0}
+            assert made.loaded() == wanted
+            assert report.outcome is (Outcome.PARTIAL if spoilt else Outcome.OK)
+            assert report.partitions_failed == len(spoilt)
+            assert {name for name, state in states(made).items() if state.failures} == spoilt
+            c = report.counts
+            assert c.fetched == c.new + c.duplicate + c.refetched + c.revised + c.quarantined
+            assert c.observed <= c.due
+        made.check_sums()
+        made.store.close()
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
