@@ -63,7 +63,7 @@ def that_has(store: Reports, series: Sequence[StoredSeries], time: int) -> Store
             )
         raise UsageError(f"there is no reading at {iso(time)}{_nearest(store, series, time)}")
     names = [
-        f"{title(one)}@{iso(time)}" + (f" --unit {one.series.unit}" if one.series.unit else "")
+        clean(f"{title(one)}@{iso(time)}" + (f" --unit {one.series.unit}" if one.series.unit else ""))
         for one in found
     ]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

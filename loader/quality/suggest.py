@@ -294,18 +294,19 @@ def _spans(value: Float64, tail: float, bounds: Span) -> tuple[Span | None, Span
             min(most, bounds[1]) if bounds[1] >= high else most,
         )
 
-    return fence(FAIL), fence(SUSPECT)
+    fail, suspect = fence(FAIL), fence(SUSPECT)
+    return (fail, suspect) if np.isfinite(fail).all() else (None, None)
 
 
 def _limits(figures: Float64) -> Limits | None:
     """Fences above figures that cannot be negative; None where they have no spread."""
+    figures = figures[np.isfinite(figures)]
     if len(figures) < LEAST:
         return None
     middle, edge = (float(q) for q in np.quantile(figures, [0.5, 1 - TAIL]))
     spread = edge - middle
-    if not spread > 0 or not isfinite(edge):
-        return None
-    return Limits(rounded(edge + SUSPECT * spread, up=True), rounded(edge + FAIL * spread, up=True))
+    limits = Limits(rounded(edge + SUSPECT * spread, up=True), rounded(edge + FAIL * spread, up=True))
+    return limits if spread > 0 and isfinite(limits.fail) else None
 
 
 def _scaled(found: Bool, sample: _Sample) -> int:
