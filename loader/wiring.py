@@ -166,7 +166,7 @@ def build_assessor(config: Config, name: str) -> Assessor:
     return Assessor(
         anomalies=config.anomalies,
         drift=config.drift,
-        rule=rule_of(config.quality, config.sources[name].quality),
+        check=build_check(config, name),
         weights=config.quality.weights.as_weights(),
     )
 

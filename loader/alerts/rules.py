@@ -169,7 +169,13 @@ def _row(runs: Sequence[RunReport], figure: Figure, bad: Callable[[float], bool]
 
 
 def _of_row(
-    s: Situation, rule: str, row: list[RunReport], figure: Figure, detail: Callable[[RunReport], str]
+    s: Situation,
+    rule: str,
+    row: list[RunReport],
+    figure: Figure,
+    detail: Callable[[RunReport], str],
+    *,
+    at_least: int = 1,
 ) -> list[Finding]:
     if not row:
         return []
@@ -181,7 +187,7 @@ def _of_row(
             rule,
             "",
             severity,
-            True,
+            len(row) >= at_least,
             len(row),
             oldest.finished,
             figure(newest),
@@ -191,14 +197,21 @@ def _of_row(
 
 
 def quality_below(s: Situation) -> list[Finding]:
-    """The score of the newest run that has one is too low."""
+    """The scores of the newest runs that have one are too low."""
 
     def figure(run: RunReport) -> float | None:
         return run.quality
 
-    at = s.rules.quality_below.at
+    at, runs = s.rules.quality_below.at, s.rules.quality_below.runs
     row = _row(s.runs, figure, lambda score: score < at)
-    return _of_row(s, "quality_below", row, figure, lambda run: f"score {run.quality:.1f}, wanted {at:g}")
+    return _of_row(
+        s,
+        "quality_below",
+        row,
+        figure,
+        lambda run: f"score {run.quality:.1f}, wanted {at:g}",
+        at_least=runs,
+    )
 
 
 def slow_request(s: Situation) -> list[Finding]:

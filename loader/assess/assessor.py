@@ -19,13 +19,15 @@ from loader.assess import findings
 from loader.assess.columns import TAIL, Collector, Columns
 from loader.assess.days import quality_days
 from loader.assess.known import Known
+from loader.assess.near import Network, compare
+from loader.assess.stations import Station
 from loader.contracts import Database, Lease
 from loader.errors import Interrupted, LoaderError
 from loader.findings import Assessment, Cadence, FoundDrift, QualityDay, Standing, day_of
 from loader.log import get_logger
 from loader.quality.cadence import DIFFERENT, STEPS, Episode, learn
+from loader.quality.checks import Checks
 from loader.quality.drift import DRIFT
-from loader.quality.rules import RuleOf
 from loader.quality.score import Weights
 from loader.readings import DAY, SECOND, Int64, Readings, Window
 from loader.records import StoredSeries
@@ -77,7 +79,7 @@ class Assessor:
 
     anomalies: AnomalySettings
     drift: DriftSettings
-    rule: RuleOf
+    check: Checks
     weights: Weights = field(default_factory=Weights)
     rows: int = ROWS
 
@@ -87,18 +89,24 @@ class Assessor:
         """Look at what is pending, the newest first, until done, asked to stop, or `rows` readings
         were looked at; `alive` is called again and again meanwhile. Raises what the store raises:
         what was not looked at stays pending."""
-        pending = sorted(store.pending(lease.source), key=lambda one: (-one.window.end, one.series_id))
-        if not pending:
+        if not store.pending(lease.source):
             return Left()
-        alive()
-        known = Known.of(store, lease.source, pending, self.anomalies.history)
         watch = _Watch(stop, alive, self.rows)
+        try:
+            self._near(store, lease, watch)
+        except Interrupted:
+            return Left(0, len(store.pending(lease.source)))
+        pending = sorted(store.pending(lease.source), key=lambda one: (-one.window.end, one.series_id))
+        known = Known.of(store, lease.source, pending, self.anomalies.history)
         jobs = [
             _Job(self, store, lease, watch, known, known.series[one.series_id], one.window)
             for one in pending
         ]
         done = 0
         try:
+            if self.anomalies.enabled and self.anomalies.forest.enabled:
+                # Before the series are taken off the pending list: whoever is killed does it again.
+                self._stations(jobs)
             for step in (_Job.front, _Job.history):
                 for job in jobs:
                     if watch.over:
@@ -112,6 +120,34 @@ class Assessor:
         if waiting:
             log.info("assessment to be continued", series=waiting, readings=watch.read)
         return Left(done, waiting)
+
+    def _near(self, store: Database, lease: Lease, watch: _Watch) -> None:
+        """Compare what changed with near stations. The flags that change are pending then, too."""
+        network = Network.of(self.check, store.series(lease.source))
+        if network.near:
+            for one in store.pending(lease.source):
+                compare(store, lease, self.check, network, one, watch.looked_at)
+        watch.read = 0
+
+    def _stations(self, jobs: Sequence[_Job]) -> None:
+        """Look at the stations with several sensors of which any has something new."""
+        if not jobs:
+            return
+        one = jobs[0]
+        changed: dict[str, int] = {}
+        for job in jobs:
+            if job.pending.end > job.border:
+                name = job.stored.series.station
+                changed[name] = min(changed.get(name, job.pending.start), job.pending.start)
+        members: dict[str, list[StoredSeries]] = {}
+        for stored in one.known.series.values():
+            members.setdefault(stored.series.station, []).append(stored)
+        models = {model.station: model for model in one.store.models(one.lease.source)}
+        for name, since in changed.items():
+            if len(members[name]) > 1 and not one.watch.over:
+                Station(
+                    self.anomalies, one.store, one.lease, one.known, one.scan, name, members[name], since
+                ).look(models.get(name))
 
 
 def afterwards(
@@ -250,7 +286,11 @@ class _Job:
         return max(LEAD, round(TAIL * cadence_s * SECOND))
 
     def _scan(self, window: Window) -> Iterator[Readings]:
-        for readings in self.store.scan([self.id], window):
+        return self.scan(self.id, window)
+
+    def scan(self, series_id: int, window: Window) -> Iterator[Readings]:
+        """The stored readings of a series; ends early, by Interrupted, where asked to stop."""
+        for readings in self.store.scan([series_id], window):
             self.watch.looked_at(len(readings))
             yield readings
 
@@ -258,7 +298,7 @@ class _Job:
         """The cadences of the series, now that it has these stamps, without a gap between them. Later
         ones that are known stay, unless they say the same as the one before."""
         known = self.known.episodes.get(self.id, ())
-        if self.assessor.rule(self.stored.series).cadence:
+        if self.assessor.check.rule(self.stored.series).cadence:
             return known
         episodes = list(learn(stamps, self.stored.series.cadence_s, known))
         settled = int(stamps[-STEPS]) if len(stamps) >= STEPS else self.newest
@@ -274,7 +314,7 @@ class _Job:
         return tuple(Cadence(self.id, at, cadence_s) for at, cadence_s in episodes)
 
     def _days(self, span: Window, columns: Columns, episodes: Sequence[Episode]) -> tuple[QualityDay, ...]:
-        configured = self.assessor.rule(self.stored.series).cadence
+        configured = self.assessor.check.rule(self.stored.series).cadence
         return quality_days(
             self.id,
             span,

@@ -16,18 +16,20 @@ from stores import AnyStore, StoreCase
 from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.assess import Assessor, assessor
 from loader.findings import Standing
+from loader.quality.checks import Checks as RuleChecks
 from loader.quality.rules import Rule
 from loader.readings import DAY, HOUR, Check, Readings, Window
 from tests.checks import Checks
 
 S1, S2 = (series(name, cadence_s=3600.0) for name in ("s1", "s2"))
+RULES = RuleChecks(lambda _: Rule())
 EVER = Window(-(2**60), 2**60)
 DAYS = 36
 
 
 def assess(loading: Loading, **more: Any) -> tuple[int, int]:
     """Assess with the defaults but for `more`; (done, waiting)."""
-    given = {"anomalies": AnomalySettings(), "drift": DriftSettings(), "rule": lambda _: Rule(), **more}
+    given = {"anomalies": AnomalySettings(), "drift": DriftSettings(), "check": RULES, **more}
     left = Assessor(**given)(loading.store, loading.lease, threading.Event(), lambda: None)
     return left.done, left.waiting
 
@@ -169,7 +171,7 @@ def test_a_stop_leaves_the_rest_pending(loading: Loading) -> None:
     """Asked to stop before it begins, it looks at nothing; asked midway, what is written stays."""
     loading.commit(air(days=10))
     stop = threading.Event()
-    made = Assessor(AnomalySettings(), DriftSettings(), lambda _: Rule())
+    made = Assessor(AnomalySettings(), DriftSettings(), RULES)
     stop.set()
     assert made(loading.store, loading.lease, stop, lambda: None).waiting == 2
     assert found(loading.store)["quality"] == []
@@ -228,7 +230,7 @@ def test_a_day_counts_its_flags_and_inconsistencies(loading: Loading) -> None:
 def test_a_configured_cadence_goes_before_a_learned_one(loading: Loading) -> None:
     """A series that reports hourly and is declared so is due every half hour where that is configured."""
     loading.commit([(S1, hour, 1.0) for hour in range(1, 73)])
-    assess(loading, rule=lambda _: Rule(cadence=HOUR // 2))
+    assess(loading, check=RuleChecks(lambda _: Rule(cadence=HOUR // 2)))
     assert [(d.due, d.observed) for d in found(loading.store)["quality"]] == [(47, 24), (48, 24), (48, 24)]
 
 
