@@ -79,14 +79,18 @@ def flagged(check: Checker, series: Sequence[Series], changed: Readings, stored:
         own = np.zeros(len(changed) + 1, bool)
         for part in parts:
             own[part] = True
-        merged, origin = _merge(stored.readings(around), changed, {one.series for one in around})
+        # All that changed in these series, whichever group it is flagged in: it is context.
+        present = np.zeros(len(series), bool)
+        present[[one.series for one in around]] = True
+        merged, origin = _merge(stored.readings(around), changed, np.flatnonzero(present[changed.series]))
         written = own[origin]
         found, bits = check(series, merged, written)
         if len(found) != len(merged) or len(bits) != len(merged):
             raise ValueError(f"the checker answered {len(found)} flags for {len(merged)} readings")
         flag[origin[written]], tests[origin[written]] = found[written], bits[written]
-        differs = affected(reaches, merged, written) & (origin < 0)
-        differs &= (found != merged.flag) | (bits != merged.tests)
+        differs = (origin < 0) & ((found != merged.flag) | (bits != merged.tests))
+        if differs.any():
+            differs &= affected(reaches, merged, written)
         neighbours.append(merged.with_flags(found, bits).take(differs))
         for index, window in _touched(merged, written | differs):
             before = touched.get(index, window)
@@ -179,11 +183,11 @@ def _widened(reaches: Sequence[Reach], stretches: list[Stretch], stored: Stored)
     return widened
 
 
-def _merge(stored: Readings, changed: Readings, series: set[int]) -> tuple[Readings, Int64]:
-    """Stored and changed readings of these series, sorted, each (series, time) once: a changed
-    one replaces the stored one. And of each its position in `changed`, -1 if stored."""
-    # All that changed in these series, whichever group it is flagged in: it is context.
-    mine = np.flatnonzero(np.isin(changed.series, list(series)))
+def _merge(stored: Readings, changed: Readings, mine: Int64) -> tuple[Readings, Int64]:
+    """Stored readings and the changed ones at the positions `mine`, sorted, each (series, time)
+    once: a changed one replaces the stored one. And of each its position in `changed`, -1 if stored."""
+    if not len(stored):
+        return changed.take(mine), mine
     every = Readings.concat([stored, changed.take(mine)])
     origin = np.concatenate([np.full(len(stored), -1, np.int64), mine])
     order, _ = sort_keys(every.series.astype(np.int64), every.time)
