@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 
@@ -63,6 +64,7 @@ class Troubles:
 
 
 def shown(value: object) -> str:
-    """A value in a message: quoted, and short."""
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= EXCERPT else text[: EXCERPT - 3] + "...")
+    """A value in a message, short: text in quotes, anything else as in JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    short = text if len(text) <= EXCERPT else text[: EXCERPT - 3] + "..."
+    return repr(short) if isinstance(value, str) else short

@@ -1,0 +1,67 @@
+"""Files validated by the shipped rules, and the real data that tests may look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loader.durations import parse_time
+from loader.quality.checks import Checks
+from loader.qualityrules import rule_of
+from loader.qualitysettings import QualitySettings, SourceQuality
+from loader.validation.collect import Collector, Wishes
+from loader.validation.examine import examine
+from loader.validation.result import Examination, Tally
+
+DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+NOW = parse_time("2026-01-01T00:00:00Z")
+
+
+def data(pattern: str) -> list[Path]:
+    """The files of that name."""
+    found = sorted(DATA.glob(pattern))
+    if not found:
+        pytest.skip(f"no {pattern} at {DATA.resolve()}")
+    return found
+
+
+def validated(
+    *paths: Path, quality: QualitySettings | None = None, cadence_s: float | None = None, **wishes: Any
+) -> Examination:
+    """What a validation finds in these files."""
+    quality = quality or QualitySettings()
+    known = tuple(sorted(quality.parameters))
+    asked = {"known": known, "earliest": quality.earliest_us, "latest": NOW} | wishes
+    collector = Collector(Wishes(**asked))
+    for path in paths:
+        collector.add(path)
+    checks = Checks(rule_of(quality, SourceQuality()))
+    return examine(collector.done(), checks, lambda _: cadence_s, quality.weights.as_weights())
+
+
+def only(found: Examination) -> Tally:
+    """The one series."""
+    (tally,) = found.tallies
+    return tally
+
+
+def told(found: Examination) -> list[str]:
+    """The failing lines, without the folder."""
+    return [str(t).removeprefix(str(Path(t.file).parent) + "/") for t in found.troubles]
+
+
+LONG = "time,station,parameter,unit,value\n"
+
+
+def rows(count: int, start: int = 0) -> str:
+    """So many hourly readings in the long form, without a header."""
+    stamps = (f"2024-01-{1 + h // 24:02}T{h % 24:02}:00:00Z" for h in range(start, start + count))
+    return "".join(f"{stamp},here,pm25,µg/m³,{10 + i % 7}\n" for i, stamp in enumerate(stamps))
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
