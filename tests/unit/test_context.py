@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +44,9 @@ RULES = {
     "plain": Rule(expected=True, fail=(0.0, 10.0)),
     "time": Rule(gap=2 * MINUTE),
 }
+
+UNHARMED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""The fixture only sets a constant, anew for each test."""
 
 Cell = tuple[int, int]
 """Series index and time."""
@@ -163,9 +167,7 @@ def readings(rows: dict[Cell, tuple[float, int]]) -> Readings:
 
 
 @pytest.mark.parametrize("rows", [4, 25, context.ROWS])
-@settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=UNHARMED)
 @given(history=histories())
 def test_flags_depend_on_nothing_but_the_readings(
     monkeypatch: pytest.MonkeyPatch, rows: int, history: list[dict[Cell, tuple[float, int]]]
@@ -180,6 +182,59 @@ def test_flags_depend_on_nothing_but_the_readings(
         assert same(after, whole(check, after))
         assert_touched(found, before, after)
     event(f"{len(np.unique(memory.all().flag))} flags")
+
+
+REACHES = st.builds(
+    Reach,
+    before=st.integers(0, 6).map(lambda n: n * MINUTE),
+    after=st.integers(0, 6).map(lambda n: n * MINUTE),
+    rows=st.integers(0, 3),
+)
+
+
+@pytest.mark.parametrize("rows", [4, context.ROWS])
+@settings(
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(history=histories(), reaches=st.lists(REACHES, min_size=len(SERIES), max_size=len(SERIES)))
+def test_whatever_is_in_reach_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    history: list[dict[Cell, tuple[float, int]]],
+    reaches: list[Reach],
+) -> None:
+    """A checker whose flags tell every single reading in their reach apart answers as for the whole."""
+    monkeypatch.setattr(context, "ROWS", rows)
+    check, memory = Fingerprints(reaches), Memory()
+    for commit in history:
+        memory.commit(check, readings(commit))
+        after = memory.all()
+        assert same(after, after.with_flags(*check(SERIES, after, np.ones(len(after), bool))))
+
+
+@dataclass
+class Fingerprints:
+    """A checker that makes the flag of a reading of all readings in its reach."""
+
+    reaches: list[Reach]
+
+    def reach(self, series: Series) -> Reach:
+        return self.reaches[SERIES.index(series)]
+
+    def alone(self, _: Sequence[Series], found: Readings) -> tuple[UInt8, UInt32]:
+        return found.flag, found.tests
+
+    def __call__(self, _: Sequence[Series], found: Readings, __: Bool) -> tuple[UInt8, UInt32]:
+        tests = np.empty(len(found), np.uint32)
+        for index, reach in enumerate(self.reaches):
+            mine = np.flatnonzero(found.series == index)
+            time, value = found.time[mine], found.value[mine]
+            for at in range(len(mine)):
+                inside = (time >= time[at] - reach.before) & (time <= time[at] + reach.after)
+                inside |= abs(np.arange(len(mine)) - at) <= reach.rows
+                seen = (time[inside] - time[at]).tobytes() + value[inside].tobytes()
+                tests[mine[at]] = zlib.crc32(seen)
+        return (1 + tests % 4).astype(np.uint8), tests
 
 
 def whole(check: Checks, stored: Readings) -> Readings:
