@@ -68,8 +68,9 @@ def usable(readings: Readings) -> Bool:
 
 def bounds(
     rule: NeighbourRule, time: Int64, others: Sequence[tuple[Int64, Float64]]
-) -> tuple[Float64, Float64]:
-    """(lowest, highest) value of the near stations at each time; NaN where they are too few.
+) -> tuple[Float64, Float64, Int64]:
+    """(lowest, highest, how many) of the near stations' values at each time; the first two are NaN
+    where they are too few.
 
     `others` are (ascending times, usable values), one pair a series.
     """
@@ -85,16 +86,17 @@ def bounds(
         row[kept] = value[nearest[kept]]
     low = np.min(values, axis=0, where=~np.isnan(values), initial=np.inf)
     high = np.max(values, axis=0, where=~np.isnan(values), initial=-np.inf)
-    few = (~np.isnan(values)).sum(axis=0) < max(1, rule.least)
+    count = (~np.isnan(values)).sum(axis=0)
+    few = count < max(1, rule.least)
     low[few] = high[few] = np.nan
-    return low, high
+    return low, high, count.astype(np.int64)
 
 
 def objects(
     rule: NeighbourRule, time: Int64, value: Float64, others: Sequence[tuple[Int64, Float64]]
 ) -> Bool:
     """Which readings lie outside their neighbours' range by more than `suspect`."""
-    low, high = bounds(rule, time, others)
+    low, high, _ = bounds(rule, time, others)
     with np.errstate(invalid="ignore"):
         return np.asarray((value > high + rule.suspect) | (value < low - rule.suspect), np.bool_)
 

@@ -62,8 +62,8 @@ def test_a_reading_on_the_bound_passes() -> None:
     """As with all thresholds."""
     time = np.array([0, 0], np.int64)
     theirs = [(np.zeros(1, np.int64), np.array([v])) for v in (10.0, 12.0)]
-    low, high = bounds(RULE, time[:1], theirs)
-    assert (low[0], high[0]) == (10, 12)
+    low, high, count = bounds(RULE, time[:1], theirs)
+    assert (low[0], high[0], count[0]) == (10, 12, 2)
     assert objects(RULE, time, np.array([32.0, 32.1]), theirs).tolist() == [False, True]
     assert objects(RULE, time, np.array([-10.0, np.nan]), theirs).tolist() == [False, False]
 
