@@ -16,6 +16,7 @@ import numpy as np
 
 from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.assess import findings
+from loader.assess.cadences import learned
 from loader.assess.columns import TAIL, Collector, Columns
 from loader.assess.days import quality_days
 from loader.assess.known import Known
@@ -25,7 +26,7 @@ from loader.contracts import Database, Lease
 from loader.errors import Interrupted, LoaderError
 from loader.findings import Assessment, Cadence, FoundDrift, QualityDay, Standing, day_of
 from loader.log import get_logger
-from loader.quality.cadence import DIFFERENT, STEPS, Episode, learn
+from loader.quality.cadence import Episode
 from loader.quality.checks import Checks
 from loader.quality.drift import DRIFT
 from loader.quality.score import Weights
@@ -295,20 +296,12 @@ class _Job:
             yield readings
 
     def _learn(self, stamps: Int64) -> tuple[Episode, ...]:
-        """The cadences of the series, now that it has these stamps, without a gap between them. Later
-        ones that are known stay, unless they say the same as the one before."""
+        """The cadences of the series, now that it has these stamps."""
         known = self.known.episodes.get(self.id, ())
-        if self.assessor.check.rule(self.stored.series).cadence:
-            return known
-        episodes = list(learn(stamps, self.stored.series.cadence_s, known))
-        settled = int(stamps[-STEPS]) if len(stamps) >= STEPS else self.newest
-        for later in known:
-            if not episodes or later[0] > max(settled, episodes[-1][0]):
-                same = episodes and abs(later[1] - episodes[-1][1]) <= DIFFERENT * episodes[-1][1]
-                if not same:
-                    episodes.append(later)
-        self.known.episodes[self.id] = tuple(episodes)
-        return tuple(episodes)
+        if not self.assessor.check.rule(self.stored.series).cadence:
+            known = learned(stamps, self.stored.series.cadence_s, known)
+            self.known.episodes[self.id] = known
+        return known
 
     def _rows(self, episodes: Sequence[Episode]) -> tuple[Cadence, ...]:
         return tuple(Cadence(self.id, at, cadence_s) for at, cadence_s in episodes)
