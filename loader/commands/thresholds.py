@@ -36,6 +36,7 @@ def command() -> None:
     show_default=True,
     help="One rule for each parameter and unit, or for those of each station.",
 )
+@click.option("--attenuated", is_flag=True, help="Also how much values have to move within a day.")
 @click.option("--climatology", is_flag=True, help="Also what is usual by month and hour of the day (UTC).")
 @json_option
 @click.pass_context
@@ -48,6 +49,7 @@ def suggest(
     since: str | None,
     until: str | None,
     by: str,
+    attenuated: bool,
     climatology: bool,
     as_json: bool,
 ) -> None:
@@ -65,7 +67,7 @@ def suggest(
     )
     series = chosen_series(context, names, stations, parameters, sensors)
     found = [
-        _learn(context, key, members, window, climatology=climatology)
+        _learn(context, key, members, window, climatology=climatology, attenuated=attenuated)
         for key, members in sorted(_grouped(series, by).items())
     ]
     if as_json:
@@ -98,6 +100,8 @@ class _Found:
         found = {} if self.learned is None else as_settings(self.learned)
         if "flat_line" in found:
             found["flat_line"] = {level: format_duration(us) for level, us in found["flat_line"].items()}
+        if "attenuated" in found:
+            found["attenuated"]["period"] = format_duration(found["attenuated"]["period"])
         return found
 
 
@@ -112,7 +116,7 @@ def _grouped(series: Sequence[StoredSeries], by: str) -> dict[Key, list[StoredSe
 
 
 def _learn(
-    context: Context, key: Key, members: Sequence[StoredSeries], window: Window, *, climatology: bool
+    context: Context, key: Key, members: Sequence[StoredSeries], window: Window, **more: bool
 ) -> _Found:
     """Learn from all of a group's readings, a chunk at a time."""
     import numpy as np
@@ -122,7 +126,7 @@ def _learn(
     from loader.quality.suggest import Learner
     from loader.readings import SECOND
 
-    store, learner = context.store(), Learner(climatology=climatology)
+    store, learner = context.store(), Learner(**more)
     rules = [checks(context, one.source).rule(one.series) for one in members]
     for one, rule in zip(members, rules, strict=True):
         cadence = rule.cadence or round((one.series.cadence_s or 0) * SECOND)

@@ -1,58 +1,32 @@
-"""Thresholds learned from history by quantiles. Pure; `docs/thresholds.md` has the formulas.
-
-All fences are made alike, after Tukey's (Exploratory Data Analysis, 1977, 2D): beyond an edge by a
-multiple of a spread, 1.5 times for the inner fence and 3 times for the outer. His edge and spread
-are the quartiles, which suits normal data; sensor values have long tails, so here the edge is the
-quantile that all but `TAIL` of the readings keep within, and the spread its distance from the
-median. No more than `TAIL` of the readings can so lie beyond one fence, whatever their distribution,
-and up to that share of wrong readings does not move it past the right ones by more than that.
-"""
+"""Thresholds learned from history. Pure; `docs/thresholds.md` has the formulas."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import floor, isfinite, log10
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from loader.quality.fences import LEAST, TAIL, Limits, Span, limits_above, limits_below, spans
+from loader.quality.stretches import extremes
 from loader.readings import DAY, HOUR, Bool, Flag, Float64, Int64, Readings
-
-TAIL = 0.001
-"""The share of readings beyond the edge on one side."""
-
-SUSPECT, FAIL = 1.5, 3.0
-"""How many spreads the fences lie beyond the edge: Tukey's inner and outer fence."""
 
 STILL_SUSPECT, STILL_FAIL = 2, 4
 """How many times the longest stretch that a sensor stood still, it may stand still."""
-
-LEAST = 500
-"""Usable readings that a rule is made of, at least."""
 
 CELL_LEAST = 60
 """Usable readings in a month and hour of the day (or in a month) that a span is made of."""
 
 CELL_TAIL = 0.01
-"""`TAIL` of a month and hour: few readings have no finer quantiles."""
+"""What may lie beyond an edge in a month and hour: few readings have no finer quantiles."""
 
-DIGITS = 4
-"""Significant digits of a threshold; it is rounded away from the readings."""
+PERIOD, PERIOD_LEAST = DAY, 12
+"""How long a stretch has to be, and how many values it needs, to say how much a value moves."""
 
 KEPT = 1 << 20
 """Figures of a kind that are kept; of more than that every second, every fourth, ..."""
-
-Span = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Above `suspect` a quantity is suspect, above `fail` it fails."""
-
-    suspect: float
-    fail: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +38,7 @@ class Learned:
     spike               of how far a peak or dip is off the nearer of its neighbours (0 elsewhere)
     rate                of |difference to the reading before|, in units of the value an hour
     still               microseconds that the value may not move
+    movement            below which highest - lowest of `PERIOD` is too little
     climatology         {(month 1 to 12, hour or None): (fail low, suspect low, suspect high, fail high)}
     beyond              by rule, how many of the readings would be suspect or worse (of a sample
                         where there were more than `KEPT`, scaled up)
@@ -78,6 +53,7 @@ class Learned:
     spike: Limits | None = None
     rate: Limits | None = None
     still: tuple[int, int] | None = None
+    movement: Limits | None = None
     climatology: Mapping[tuple[int, int | None], tuple[float, float, float, float]] = field(
         default_factory=dict
     )
@@ -124,16 +100,18 @@ class _Tail:
     usable: Bool
     run: int = 0
     level: float = np.nan
+    day: tuple[Int64, Float64] = (np.empty(0, np.int64), np.empty(0))
 
 
 class Learner:
     """Learns from series after series, in chunks. Of one series the readings have to come in the
     order of their times."""
 
-    def __init__(self, *, climatology: bool = False) -> None:
+    def __init__(self, *, climatology: bool = False, attenuated: bool = False) -> None:
         self._value, self._spike, self._rate = _Sample(), _Sample(), _Sample()
-        self._month, self._hour = _Sample(), _Sample()
+        self._month, self._hour, self._movement = _Sample(), _Sample(), _Sample()
         self._climatology = climatology
+        self._attenuated = attenuated
         self._tails: dict[int, _Tail] = {}
         self._readings = 0
         self._first, self._last = 2**62, -(2**62)
@@ -162,6 +140,8 @@ class Learner:
         self._neighbours(series, readings, usable)
         if cadence > 0:
             self._stand(series, cadence, readings, usable)
+        if self._attenuated:
+            self._move(series, readings, usable)
 
     def _neighbours(self, series: int, readings: Readings, usable: Bool) -> None:
         """Spikes and rates, over the seam to the chunk before."""
@@ -205,6 +185,23 @@ class Learner:
         self._still = max(self._still, int(run.max()) * cadence)
         tail.run, tail.level = int(run[-1]), float(filled[-1])
 
+    def _move(self, series: int, readings: Readings, usable: Bool) -> None:
+        """Highest - lowest usable value of the period that each usable reading ends."""
+        tail = self._tails[series]
+        held = len(tail.day[0])
+        time = np.concatenate([tail.day[0], readings.time[usable]])
+        value = np.concatenate([tail.day[1], readings.value[usable]])
+        if len(time) == held:
+            return
+        last = np.arange(held, len(time))
+        first = np.searchsorted(time, time[held:] - PERIOD, side="right")
+        full = last - first + 1 >= PERIOD_LEAST
+        low, high = extremes(value, first, last)
+        with np.errstate(over="ignore"):
+            self._movement.add((high - low)[full])
+        kept = int(np.searchsorted(time, time[-1] - PERIOD, side="right"))
+        tail.day = time[kept:].copy(), value[kept:].copy()
+
     def learned(self, bounds: Span = (-np.inf, np.inf)) -> Learned | None:
         """What was learned; None from fewer than `LEAST` usable readings.
 
@@ -213,14 +210,17 @@ class Learner:
         if self._readings < LEAST:
             return None
         value = self._value.figures()
-        fail, suspect = _spans(value, TAIL, bounds)
-        spike, rate = _limits(self._spike.figures()), _limits(self._rate.figures())
+        fail, suspect = spans(value, TAIL, bounds)
+        spike, rate = limits_above(self._spike.figures()), limits_above(self._rate.figures())
         beyond = {}
         if suspect is not None:
             beyond["range"] = _scaled((value < suspect[0]) | (value > suspect[1]), self._value)
         for name, limits, sample in (("spike", spike, self._spike), ("rate", rate, self._rate)):
             if limits is not None:
                 beyond[name] = _scaled(sample.figures() > limits.suspect, sample)
+        movement = limits_below(self._movement.figures())
+        if movement is not None:
+            beyond["attenuated"] = _scaled(self._movement.figures() < movement.suspect, self._movement)
         # Where values hardly ever move, nothing tells a stuck sensor from a quiet one.
         moves = fail is not None and self._still > 0
         still = (self._still * STILL_SUSPECT, self._still * STILL_FAIL) if moves else None
@@ -237,6 +237,7 @@ class Learner:
             spike=spike,
             rate=rate,
             still=still,
+            movement=movement,
             climatology=cells,
             beyond=beyond,
         )
@@ -255,7 +256,7 @@ class Learner:
             for h, part in parts.items():
                 if len(part) < CELL_LEAST:
                     continue
-                fail, suspect = _spans(part, CELL_TAIL, bounds)
+                fail, suspect = spans(part, CELL_TAIL, bounds)
                 if fail is not None and suspect is not None:
                     cells[m, h] = (fail[0], suspect[0], suspect[1], fail[1])
         return cells
@@ -278,50 +279,8 @@ def _cell(time: Int64) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
     return months.astype(np.int8), ((time - days * DAY) // HOUR).astype(np.int8)
 
 
-def _spans(value: Float64, tail: float, bounds: Span) -> tuple[Span | None, Span | None]:
-    """The fail and the suspect span of values; None where they hardly ever move."""
-    low, middle, high = (float(q) for q in np.quantile(value, [tail, 0.5, 1 - tail]))
-    if low == high:
-        return None, None
-    # A side without a spread of its own (most values are 0, say) takes that of the other.
-    down, up = middle - low or high - middle, high - middle or middle - low
-
-    def fence(spreads: float) -> Span:
-        least, most = rounded(low - spreads * down, up=False), rounded(high + spreads * up, up=True)
-        # A bound counts where the readings respect it.
-        return (
-            max(least, bounds[0]) if bounds[0] <= low else least,
-            min(most, bounds[1]) if bounds[1] >= high else most,
-        )
-
-    fail, suspect = fence(FAIL), fence(SUSPECT)
-    return (fail, suspect) if np.isfinite(fail).all() else (None, None)
-
-
-def _limits(figures: Float64) -> Limits | None:
-    """Fences above figures that cannot be negative; None where they have no spread."""
-    figures = figures[np.isfinite(figures)]
-    if len(figures) < LEAST:
-        return None
-    middle, edge = (float(q) for q in np.quantile(figures, [0.5, 1 - TAIL]))
-    spread = edge - middle
-    limits = Limits(rounded(edge + SUSPECT * spread, up=True), rounded(edge + FAIL * spread, up=True))
-    return limits if spread > 0 and isfinite(limits.fail) else None
-
-
 def _scaled(found: Bool, sample: _Sample) -> int:
     return int(np.count_nonzero(found)) * sample.stride
-
-
-def rounded(number: float, *, up: bool) -> float:
-    """To `DIGITS` significant digits, upwards or downwards."""
-    if number == 0 or not isfinite(number):
-        return number
-    scale = DIGITS - 1 - floor(log10(abs(number)))
-    near = float(f"{number:.{DIGITS - 1}e}")
-    if (near < number) if up else (near > number):
-        near += 10.0**-scale if up else -(10.0**-scale)
-    return float(f"{near:.{DIGITS - 1}e}")
 
 
 def as_settings(learned: Learned) -> dict[str, Any]:
@@ -337,6 +296,10 @@ def as_settings(learned: Learned) -> dict[str, Any]:
         found["spike"]["method"] = "differential"
     if learned.still is not None:
         found["flat_line"] = dict(zip(("suspect", "fail"), learned.still, strict=True))
+    if learned.movement is not None:
+        limits = learned.movement
+        found["attenuated"] = {"suspect": limits.suspect, "fail": limits.fail}
+        found["attenuated"] |= {"period": PERIOD, "least": PERIOD_LEAST}
     if learned.climatology:
         usual = []
         for (month, hour), (low, suspect_low, suspect_high, high) in learned.climatology.items():

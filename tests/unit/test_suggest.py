@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.quality.checks import Checks
-from loader.quality.suggest import FAIL, KEPT, LEAST, SUSPECT, TAIL, Learned, Learner, as_settings, rounded
+from loader.quality.fences import FAIL, LEAST, SUSPECT, TAIL, rounded
+from loader.quality.suggest import KEPT, Learned, Learner, as_settings
 from loader.qualityrules import rule_of
 from loader.qualitysettings import QualitySettings, SourceQuality
-from loader.readings import HOUR, SECOND, Flag, Float64, Readings, Series
+from loader.readings import HOUR, SECOND, Check, Flag, Float64, Readings, Series
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "openaq"
 
@@ -37,14 +38,14 @@ def hourly(value: Sequence[float] | Float64, flag: int = Flag.GOOD) -> Readings:
     return Readings.of(np.zeros(n), ZERO + np.arange(n) * HOUR, np.array(value), flag=np.full(n, flag))
 
 
-def learned(readings: Readings, *, climatology: bool = False, cadence: int = HOUR) -> Learned | None:
-    learner = Learner(climatology=climatology)
+def learned(readings: Readings, *, cadence: int = HOUR, **more: bool) -> Learned | None:
+    learner = Learner(**more)
     learner.add(7, cadence, readings)
     return learner.learned()
 
 
-def certain(readings: Readings, *, climatology: bool = False) -> Learned:
-    found = learned(readings, climatology=climatology)
+def certain(readings: Readings, **more: bool) -> Learned:
+    found = learned(readings, **more)
     assert found is not None
     return found
 
@@ -88,8 +89,8 @@ def test_what_was_learned_leaves_its_history_alone(shape: str) -> None:
     """Whatever values are like, of those that rules come from no more than the stated share is flagged."""
     for seed in range(5):
         readings = hourly(SHAPES[shape](np.random.default_rng(seed), 9000))
-        for climatology, stated in ((False, STATED), (True, STATED_CLIMATOLOGY)):
-            found = certain(readings, climatology=climatology)
+        for more, stated in (({}, STATED), ({"climatology": True}, STATED_CLIMATOLOGY)):
+            found = certain(readings, attenuated=True, **more)
             flagged = objected(checks(found), SERIES, readings) / len(readings)
             assert flagged <= found.share + 1e-9, f"seed {seed}: the share that is told is an upper bound"
             assert found.share <= stated, f"seed {seed}"
@@ -146,6 +147,27 @@ def test_the_longest_stretch_that_stood_still_counts() -> None:
     without = learned(hourly(value), cadence=0)
     assert without is not None
     assert without.still is None, "without a cadence nothing is said"
+
+
+def test_a_value_has_to_move_half_of_what_it_nearly_always_does() -> None:
+    """A half and a quarter of the highest less the lowest of a day that one in a thousand days has less of;
+    a sensor that begins to creep is then found, and where some days stand still nothing is said."""
+    hours = np.arange(24 * 200)
+    value = 10 * np.sin(hours * np.pi / 12) + np.random.default_rng(12).normal(0, 0.1, len(hours))
+    found = certain(hourly(value), attenuated=True)
+    moved = [np.ptp(value[max(0, row - 23) : row + 1]) for row in range(11, len(value))]
+    edge = np.quantile(moved, 0.001)
+    assert found.movement is not None
+    assert found.movement.suspect == rounded(edge / 2, up=False)
+    assert found.movement.fail == rounded(edge / 4, up=False)
+    assert certain(hourly(value)).movement is None, "only where it is asked for"
+
+    creeping = np.concatenate([value[:48], value[48:] / 100])
+    flag, bits = checks(found)([SERIES], hourly(creeping), np.zeros(len(value), bool))
+    assert np.all(bits[80:] & int(Check.ATTENUATED))
+    assert np.all(flag[80:] == Flag.FAIL)
+    value[1000:1100] = 3.0
+    assert certain(hourly(value), attenuated=True).movement is None
 
 
 def test_only_usable_readings_teach() -> None:
@@ -211,10 +233,10 @@ def test_chunks_do_not_matter(cuts: list[int], seed: int) -> None:
     readings = hourly(value)
     readings.flag[:] = np.where(np.isnan(value), Flag.MISSING, Flag.GOOD)
     readings.flag[draw.random(1200) < 0.05] = Flag.FAIL
-    learner = Learner(climatology=True)
+    learner = Learner(climatology=True, attenuated=True)
     for first, last in pairwise(sorted({0, 1200, *cuts})):
         learner.add(7, HOUR, readings.take(np.arange(first, last)))
-    assert learner.learned() == learned(readings, climatology=True)
+    assert learner.learned() == learned(readings, climatology=True, attenuated=True)
 
 
 def test_memory_is_bounded() -> None:
@@ -300,7 +322,7 @@ def test_rules_from_real_stations_flag_hardly_any_of_their_readings(
         groups.setdefault((one.parameter, one.unit), []).append((one, readings))
     used = flagged = 0
     for (parameter, unit), members in groups.items():
-        learner = Learner(climatology=climatology)
+        learner = Learner(climatology=climatology, attenuated=True)
         for number, (_, readings) in enumerate(members):
             learner.add(number, HOUR, readings)
         found = learner.learned()

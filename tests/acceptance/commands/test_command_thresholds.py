@@ -74,7 +74,8 @@ def test_what_is_suggested_is_a_configuration(shell: Shell) -> None:
 @pytest.mark.usefixtures("loaded")
 def test_stations_have_rules_of_their_own(shell: Shell) -> None:
     """By station they go under the source's stations, and name nothing else."""
-    printed = shell("thresholds", "suggest", "--by", "station", "--climatology", "--parameter", "pm25")
+    more = ("--climatology", "--attenuated")
+    printed = shell("thresholds", "suggest", "--by", "station", *more, "--parameter", "pm25")
     stations = yaml.safe_load(printed)["sources"]["src"]["quality"]["stations"]
     assert list(stations) == ["Here", "Île: #2"]
     assert "climatology" in stations["Here"]["pm25"]["units"]["µg/m³"]
@@ -82,6 +83,7 @@ def test_stations_have_rules_of_their_own(shell: Shell) -> None:
     check = build_check(load_config(shell.folder / "config.yaml"), "src")
     assert check.rule(THERE).fail[1] < 70 < check.rule(HERE).fail[1] < 110, "Here has a peak"
     assert check.rule(HERE).climatology is not None
+    assert check.rule(HERE).attenuated is not None
     assert check.rule(NO2).climatology is None
 
     of_source = shell("thresholds", "suggest", "--source", "src", "--parameter", "no2")
