@@ -211,8 +211,6 @@ class ParameterRule(UnitRule):
         """These rules laid over wider ones. A new range replaces all of the wider ones, since it was
         written by somebody who knows the unit; everything else counts key by key, and what is given
         here for any unit counts before what the wider rule gives for one."""
-        if self is wider:
-            return self
         if self.model_fields_set & {"range", "ranges"}:
             units = {unit: _without_range(rule) for unit, rule in wider.units.items()}
             wider = wider.model_copy(update={"range": None, "ranges": {}, "units": units})

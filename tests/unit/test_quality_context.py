@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,7 +225,7 @@ POLICY = Rule(
     suspect=(0.0, 50.0),
     sentinels=(-999.0,),
     spike=SpikeRule(Limits(fail=20.0), differential=True),
-    policy={Check.GROSS_RANGE: "quarantine", Check.SENTINEL: "stop", Check.SPIKE: "flag"},
+    policy={Check.SENTINEL: "quarantine", Check.GROSS_RANGE: "stop", Check.SPIKE: "flag"},
 )
 
 
@@ -240,9 +241,13 @@ def test_policies_keep_readings_out() -> None:
     """Each reading that a rule does not just flag is objected to once, with rule and figures, by
     `stop` before `quarantine`; suspect ones as well as failed ones."""
     assert refused(POLICY, [5.0, 60.0, 5.0, 200.0, -999.0], [True] * 5) == [
-        (2, "gross_range", "60 µg/m³ is outside 0 to 50 µg/m³", False),
-        (4, "gross_range", "200 µg/m³ is outside 0 to 100 µg/m³", False),
-        (5, "sentinel", "-999 stands for no value", True),
+        (2, "gross_range", "60 µg/m³ is outside 0 to 50 µg/m³", True),
+        (4, "gross_range", "200 µg/m³ is outside 0 to 100 µg/m³", True),
+        (5, "gross_range", "-999 µg/m³ is outside 0 to 100 µg/m³", True),
+    ]
+    only = replace(POLICY, policy={Check.SENTINEL: "quarantine"})
+    assert refused(only, [200.0, -999.0], [True] * 2) == [
+        (2, "sentinel", "-999 stands for no value", False)
     ]
 
 
