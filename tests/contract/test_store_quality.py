@@ -30,6 +30,7 @@ from loader.findings import (
 from loader.journal import Cutoffs
 from loader.readings import DAY, Check, Flag, Progress, Window
 from loader.records import Counts
+from loader.sqltext import storable
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 S1, S2 = series("s1"), series("s2")
@@ -291,6 +292,14 @@ def test_drifts_and_standings_replace_their_own(loading: Loading) -> None:
     assert store.standings("src") == [standings[0], replace(standing, latest=2**40)]
     assert all(type(s.alerting) is bool for s in store.standings("src"))
     assert all(type(d.drifting) is bool for d in store.drifts("src", at(0)))
+
+
+def test_a_sentence_may_quote_anything(loading: Loading) -> None:
+    """What no table can hold is replaced in the sentence for the alert."""
+    one, _ = ids(loading)
+    standing = Standing(one, "zscore", True, 1, at(1), at(2), "a'b\x00µ\ud800")
+    loading.store.assess(loading.lease, Assessment(one, standings=(standing,)))
+    assert [s.detail for s in loading.store.standings("src")] == [storable(standing.detail)]
 
 
 def test_questions_keep_to_their_window(loading: Loading) -> None:

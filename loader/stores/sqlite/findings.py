@@ -18,6 +18,7 @@ from loader import ledger
 from loader.errors import StoreError
 from loader.findings import Assessment, Model, QualityDay
 from loader.readings import DAY, Int64, Readings, UInt8, UInt32, Window
+from loader.sqltext import storable
 from loader.stores.sqlite.database import SQL
 
 _ASSESSED = attrgetter(*(f.name for f in fields(QualityDay) if f.name not in ("late", "duplicate")))
@@ -76,7 +77,9 @@ def assess(connection: sqlite3.Connection, source: str, found: Assessment) -> No
         connection.execute(SQL["drop_anomalies"], (number, detector, window.start, window.end))
     connection.executemany(SQL["put_anomaly"], [_row(one) for one in found.anomalies])
     connection.executemany(SQL["put_drift"], [_row(one) for one in found.drifts])
-    connection.executemany(SQL["put_standing"], [_row(one) for one in found.standings])
+    connection.executemany(
+        SQL["put_standing"], [(*_row(one)[:-1], storable(one.detail)) for one in found.standings]
+    )
 
 
 def put_model(connection: sqlite3.Connection, source: str, model: Model) -> None:
