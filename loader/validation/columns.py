@@ -42,6 +42,9 @@ _UNITS = frozenset(
         "f", "°f", "k", "hpa", "mb", "mbar", "bar", "pa", "kpa", "m/s", "km/h", "mm", "v", "a", "hz", "rpm",
     )
 )  # fmt: skip
+JUDGED_BY = 1000
+"""What a column holds is judged by so many of the first records' values, or a few more."""
+
 _UNIT_IN_NAME = re.compile(r"(.+?)[ _]*[(\[]\s*([^()\[\]]+?)\s*[)\]]")
 CMAPSS = ("unit", "cycle", *(f"setting{i}" for i in (1, 2, 3)), *(f"s{i}" for i in range(1, 22)))
 """The 26 columns of NASA's turbofan files, which have no header."""
@@ -238,7 +241,7 @@ def _measured(
 
 def _mostly_numbers(values: Sequence[Any]) -> bool:
     """Whether at least half of what is there are numbers: the others are told of line by line."""
-    there = [v for v in values if v is not None and str(v).strip().lower() not in MISSING]
+    there = [v for v in some(values) if v is not None and str(v).strip().lower() not in MISSING]
     numbers = sum(not isinstance(v, bool) and plain_number(str(v), comma=True) is not None for v in there)
     return bool(there) and 2 * numbers >= len(there)
 
@@ -258,12 +261,17 @@ def _bare(name: str) -> tuple[str, str]:
     return (match[1], match[2]) if match and match[2].lower() in _UNITS else (name, "")
 
 
+def some(values: Sequence[Any]) -> Sequence[Any]:
+    """About so many as are looked at, evenly spread."""
+    return values[:: max(1, len(values) // JUDGED_BY)]
+
+
 def kind(values: Sequence[Any]) -> str:
     """What a column holds: nothing, whole number, number, time, true or false, text, list, mixed."""
     from loader.validation.stamps import is_time
 
     kinds = set()
-    for value in values:
+    for value in some(values):
         if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
             continue
         if isinstance(value, bool):

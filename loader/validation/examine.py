@@ -315,12 +315,14 @@ def _moved(read: Collected, rows: _Sorted) -> Bool:
 def _checks(readings: Readings, read: Collected, file: Int64, line: Int64) -> dict[str, Seen]:
     """By check how many readings it objects to, and the first of them."""
     found = {}
+    objecting = int(np.bitwise_or.reduce(readings.tests))
     for check, name in CHECK_NAMES.items():
+        if not objecting & check:
+            continue
         at = np.flatnonzero(readings.tests & np.uint32(check))
-        if len(at):
-            first = at[int(np.argmin(readings.time[at]))]
-            path = read.files[int(file[first])].path
-            found[name] = Seen(len(at), int(readings.time[first]), path, int(line[first]))
+        first = at[int(np.argmin(readings.time[at]))]
+        path = read.files[int(file[first])].path
+        found[name] = Seen(len(at), int(readings.time[first]), path, int(line[first]))
     return found
 
 
