@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 
 from loader.contracts import Checker, Lease, Reports, Store
-from loader.quality.checks import CHECK_NAMES
+from loader.quality.checks import CHECK_NAMES, Checks
 from loader.readings import HOUR, Flag, Reach, Readings, Series, UInt8, UInt32, Window
 from loader.records import StoredSeries
 
@@ -59,6 +60,13 @@ class Changes:
             found["same flag, other tests"] = self.tests
         found |= {f"{name}: now objects": count for name, count in sorted(self.begun.items())}
         return found | {f"{name}: objects no more": count for name, count in sorted(self.ended.items())}
+
+
+def fingerprint(check: Checker, series: Iterable[StoredSeries]) -> str:
+    """The same for the same rules of the same series, in whichever process."""
+    assert isinstance(check, Checks)  # noqa: S101 - what wiring builds
+    rules = {repr((one.series.key, one.series.cadence_s, check.rule(one.series))) for one in series}
+    return sha256("\n".join(sorted(rules)).encode()).hexdigest()
 
 
 def recheck(  # noqa: PLR0917 - all that it needs

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from loader.contracts import Database, Lease, Reports
+from loader.errors import LoaderError
 from loader.healing import heal
 from loader.journal import Cutoffs
 from loader.pipeline import Observer, Order, Pipeline
 from loader.readings import Window
-from loader.recheck import recheck
+from loader.recheck import fingerprint, recheck
 from loader.records import Outcome, Quarantined, RunReport, StoredSeries
 from loader.replay import replay
 from loader.settingsmodel import Settings
@@ -201,9 +202,14 @@ class Prune(Work):
 
 
 class Recheck(Work):
-    """Flag stored readings anew by the thresholds of today; (since, until], open where None."""
+    """Flag stored readings anew by the thresholds of today; (since, until], open where None.
+
+    `rules` is the fingerprint of the thresholds that whoever asks has in mind: a daemon that does the
+    work may not have read the changed configuration yet, and must not pretend to have applied it.
+    """
 
     kind = "recheck"
+    rules: str | None = None
     stations: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     since: int | None = None
@@ -226,15 +232,15 @@ class Recheck(Work):
 
     def perform(self, hand: Hand) -> Done:
         pipeline = hand.pipeline()
+        store, series = hand.store, self.series(hand.store, hand.source)
         try:
+            if self.rules not in (None, fingerprint(pipeline.check, series)):
+                raise LoaderError(
+                    "the thresholds here are others than those of the command, or series have been added: "
+                    "let the daemon read its configuration again (SIGHUP), then give the command again"
+                )
             changes, ended = recheck(
-                hand.store,
-                hand.store,
-                hand.lease,
-                pipeline.check,
-                self.series(hand.store, hand.source),
-                self.window,
-                hand.stop.is_set,
+                store, store, hand.lease, pipeline.check, series, self.window, hand.stop.is_set
             )
         finally:
             pipeline.source.close()

@@ -62,10 +62,20 @@ def command(
         _print({name: _counted(context, work, name) for name in chosen}, as_json=as_json)
         note("dry run: no flag was changed")
         return
-    done, code = carry_out(context, dict.fromkeys(chosen, work), detach=detach)
+    works = {name: _with_rules(context, work, name) for name in chosen}
+    done, code = carry_out(context, works, detach=detach)
     if not detach:
         _print({one.source: one.result for one in done if one.result}, as_json=as_json)
     ctx.exit(code)
+
+
+def _with_rules(context: Context, work: Recheck, source: str) -> Recheck:
+    """The work with the fingerprint of the thresholds that are to be applied."""
+    from loader.recheck import fingerprint
+    from loader.wiring import build_check
+
+    check = build_check(context.config(), source)
+    return work.model_copy(update={"rules": fingerprint(check, work.series(context.store(), source))})
 
 
 def _counted(context: Context, work: Recheck, source: str) -> Mapping[str, int]:

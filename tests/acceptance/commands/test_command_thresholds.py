@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+
 import numpy as np
 import pytest
 import yaml
@@ -9,10 +12,13 @@ from builders import Loading, at, partition, series
 from shell import Shell
 from test_command_requests import another, do_it
 
+from loader import requested
 from loader.commands.output import iso
+from loader.commands.progress import Lines
+from loader.contracts import Lease
 from loader.readings import Reject
 from loader.stores.sqlite import SQLiteStore
-from loader.wiring import build_check, load_config
+from loader.wiring import build_check, build_pipeline, load_config, now
 
 HERE = series("a/1", partition="p-a", station="Here", unit="µg/m³", cadence_s=3600.0)
 THERE = series("b", partition="p-b", station="Île: #2", unit="ug/m3", cadence_s=3600.0)
@@ -147,6 +153,25 @@ def test_a_busy_source_is_rechecked_by_its_holder(shell: Shell) -> None:
     ]
     assert shell.json("requests", "list")[0]["kind"] == "recheck"
     assert shell.json("explain", "--last")["flag"] == 4
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_daemon_with_other_thresholds_does_not_recheck(shell: Shell) -> None:
+    """One that has not read the changed configuration says so, and leaves the flags."""
+    before = load_config(shell.folder / "config.yaml")
+    add(shell, "quality: {parameters: {pm25: {range: [0, 100]}}}")
+
+    def work(store: SQLiteStore, lease: Lease, number: int) -> None:  # noqa: ARG001
+        make = partial(build_pipeline, before, "src", store)
+        requested.work_next("src", store, make, lease, threading.Event(), Lines({}), now)
+
+    with another(shell, work):
+        shell("recheck", "--parameter", "pm25", code=1)
+    assert "the thresholds here are others" in shell.err
+    assert "SIGHUP" in shell.err
+    assert shell.json("recheck", "--dry-run", "--parameter", "pm25")[0]["changed"] == 1
+    with another(shell, do_it):
+        assert shell.json("recheck", "--parameter", "pm25")[0]["changed"] == 1
 
 
 @pytest.mark.usefixtures("loaded")
