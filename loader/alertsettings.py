@@ -99,7 +99,6 @@ class CountRule(_NumberRule):
 
 class ScoreRule(_NumberRule):
     at: float = Field(0, ge=0, le=100, description="the score below which the rule is broken")
-    runs: int = Field(3, ge=1, le=100, description="runs in a row that it takes; a gap makes one low")
 
 
 class ShareRule(_NumberRule):
@@ -126,7 +125,7 @@ class Rules(Settings):
     failures: CountRule = Field(
         CountRule(at=3, severity=Severity.CRITICAL), description="runs that failed in a row"
     )
-    quality_below: ScoreRule = Field(ScoreRule(at=90), description="score of the newest runs")
+    quality_below: ScoreRule = Field(ScoreRule(at=90), description="score of the newest run")
     freshness: FreshnessRule = Field(FreshnessRule(), description="a station that sends nothing new")
     slow_request: TimeRule = Field(
         TimeRule(at=60 * SECOND), description="the newest run's slowest request took longer"

@@ -169,13 +169,7 @@ def _row(runs: Sequence[RunReport], figure: Figure, bad: Callable[[float], bool]
 
 
 def _of_row(
-    s: Situation,
-    rule: str,
-    row: list[RunReport],
-    figure: Figure,
-    detail: Callable[[RunReport], str],
-    *,
-    at_least: int = 1,
+    s: Situation, rule: str, row: list[RunReport], figure: Figure, detail: Callable[[RunReport], str]
 ) -> list[Finding]:
     if not row:
         return []
@@ -187,7 +181,7 @@ def _of_row(
             rule,
             "",
             severity,
-            len(row) >= at_least,
+            True,
             len(row),
             oldest.finished,
             figure(newest),
@@ -197,21 +191,14 @@ def _of_row(
 
 
 def quality_below(s: Situation) -> list[Finding]:
-    """The scores of the newest runs that have one are too low."""
+    """The score of the newest run that has one is too low."""
 
     def figure(run: RunReport) -> float | None:
         return run.quality
 
-    at, runs = s.rules.quality_below.at, s.rules.quality_below.runs
+    at = s.rules.quality_below.at
     row = _row(s.runs, figure, lambda score: score < at)
-    return _of_row(
-        s,
-        "quality_below",
-        row,
-        figure,
-        lambda run: f"score {run.quality:.1f}, wanted {at:g}",
-        at_least=runs,
-    )
+    return _of_row(s, "quality_below", row, figure, lambda run: f"score {run.quality:.1f}, wanted {at:g}")
 
 
 def slow_request(s: Situation) -> list[Finding]:

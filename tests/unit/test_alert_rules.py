@@ -210,17 +210,6 @@ def test_quality(score: float | None, bad: bool) -> None:
     assert ("quality_below" in seen(run(quality=score))) is bad
 
 
-@pytest.mark.parametrize(("rule", "row"), [(90, 3), ({"at": 90, "runs": 1}, 1)])
-def test_quality_takes_several_runs(rule: Any, row: int) -> None:
-    """The run after a gap is low by itself; it takes three in a row, or what is configured."""
-    rules = Rules.model_validate({"quality_below": rule})
-    watched = Watched("src", rules, Every(2 * HOUR), 2 * HOUR, 3 * DAY)
-    low = [run(quality=50.0, ago=ago * HOUR) for ago in range(row)]
-    assert seen(*low, watched=watched)["quality_below"].broken
-    if row > 1:
-        assert not seen(*low[1:], run(quality=95.0), watched=watched)["quality_below"].broken
-
-
 def test_quality_counts_from_the_newest_run_with_a_score() -> None:
     """Runs without one are passed over; the row's beginning is when it became bad."""
     found = seen(run(), run(quality=50.0, ago=HOUR), run(quality=80.0, ago=2 * HOUR), run(quality=99.0))
