@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.output import Column, FileOutput, document, line, note, number, plural, table
+from loader.commands.output import FileOutput, document, note
+from loader.commands.validationtext import show
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from loader.commands.context import Context
+    from loader.findings import QualityDay
+    from loader.quality.cadence import Episode
     from loader.quality.checks import Checks
-    from loader.quality.score import Score
     from loader.qualitysettings import QualitySettings, SourceQuality
-    from loader.readings import Series
-    from loader.validation.collect import File
-    from loader.validation.result import Examination, Tally
-
-SERIES = 40
-"""So many series are listed, the worst ones."""
-
-FAILING = 20
+    from loader.readings import Int64, Readings, Series
 
 
 @click.command("validate")
@@ -124,8 +118,9 @@ def command(
     """
     from loader.quality.checks import Checks
     from loader.qualityrules import rule_of
-    from loader.validation.collect import Collector, Wishes
+    from loader.validation.collect import Collector
     from loader.validation.examine import examine
+    from loader.validation.files import Wishes
     from loader.validation.result import document as as_document
     from loader.wiring import now
 
@@ -154,7 +149,11 @@ def command(
     for path in files:
         collector.add(path)
     found = examine(
-        collector.done(), checks, lambda s: set_s or _of_rule(checks, s), quality.weights.as_weights()
+        collector.done(),
+        checks,
+        set_cadence=lambda s: set_s or _of_rule(checks, s),
+        days_of=days_of,
+        weights=quality.weights.as_weights(),
     )
     if report is not None:
         from loader.validation.report import page
@@ -165,7 +164,7 @@ def command(
     if as_json:
         document(as_document(found))
     else:
-        _print(found)
+        show(found)
     for error in found.errors:
         note(f"loader: {error}")
     low = fail_under is not None and (found.score is None or found.score.total < fail_under)
@@ -243,216 +242,26 @@ def _of_rule(checks: Checks, series: Series) -> float | None:
     return micros / 1e6 if micros else None
 
 
-def _print(found: Examination) -> None:
-    _files(found.files)
-    _schemas(found.files)
-    if found.tallies:
-        _checks(found)
-        _series(found.tallies)
-        _gaps(found)
-    _failing(found)
-    if found.sampled:
-        line("", "A sample was looked at: whole blocks, and nothing of what lies between them.")
-    line("", _verdict(found.score))
+def days_of(readings: Readings, cadences: Sequence[Episode], moves: Int64) -> Sequence[QualityDay]:
+    """The days of one series, as an assessment after a run would count them."""
+    from loader.assess.columns import Collector
+    from loader.assess.days import quality_days
+    from loader.findings import day_of
+    from loader.quality.score import Weights
+    from loader.readings import DAY, Window
 
-
-def _files(files: Sequence[File]) -> None:
-    columns = [
-        Column("file"),
-        Column("format"),
-        Column("form"),
-        Column("records", right=True),
-        Column("readings", right=True),
-        Column("failing", right=True),
-        Column("remarks", prose=True),
-    ]
-    rows = [
-        [
-            f.path,
-            f.format or None,
-            None if f.layout is None else "wide" if f.layout.wide else "long",
-            number(f.records),
-            number(f.readings),
-            number(sum(f.failing.values())),
-            "; ".join(_remarks(f)),
-        ]
-        for f in files
-    ]
-    table(columns, rows)
-
-
-def _remarks(file: File) -> Iterator[str]:
-    if file.error is not None:
-        yield "not read (to its end)"
-    if file.sampled:
-        yield "a sample"
-    if file.cut:
-        yield "goes on after the last line read (--max-lines)"
-    if file.naive:
-        yield f"{plural(file.naive, 'times')} without a zone"
-    for what in ("absent", "nan", "infinite"):
-        if count := getattr(file.values, what):
-            yield f"{plural(count, 'values')} {what}"
-    for rule, count in sorted(file.failing.items()):
-        yield f"{number(count)} {rule}"
-    yield from file.notes
-
-
-def _schemas(files: Sequence[File]) -> None:
-    """The columns, once for all files that have the same ones."""
-    seen: dict[Any, list[File]] = {}
-    for f in files:
-        if f.layout is not None:
-            seen.setdefault((tuple(f.types), tuple(f.layout.roles().items())), []).append(f)
-    for (_, roles), same in seen.items():
-        title = "columns" if len(seen) == 1 else f"columns of {same[0].path}"
-        if len(seen) > 1 and len(same) > 1:
-            title += f" and {plural(len(same) - 1, 'others')}"
-        taken: Mapping[str, str] = dict(roles)
-        line("")
-        rows = [[name, kind, taken.get(name, "not used")] for name, kind in same[0].types.items()]
-        table([Column("column"), Column("holds"), Column("taken for")], rows, title)
-
-
-def _checks(found: Examination) -> None:
-    from loader.validation.result import when
-
-    line("")
-    cycles = any(t.cycles for t in found.tallies)
-    rows = [
-        [name, number(seen.count), when(seen.time, cycles), f"{seen.file}:{seen.line}"]
-        for name, seen in found.checks.items()
-    ]
-    columns = [Column("check"), Column("readings", right=True), Column("first"), Column("where")]
-    if rows:
-        table(columns, rows, "what checks object to")
-    else:
-        line("no check objects to any reading")
-    said = {f.name: getattr(found.repeats, f.name) for f in fields(found.repeats)}
-    words = {
-        "same": "repeated in one file",
-        "other": "repeated in one file with another value",
-        "again": "in several files",
-        "revised": "in several files with different values",
-    }
-    told = [f"{plural(said[name], 'readings')} {text}" for name, text in words.items() if said[name]]
-    unordered = sum(t.unordered for t in found.tallies)
-    if unordered:
-        told.append(f"{plural(unordered, 'readings')} out of order")
-    line(*told)
-
-
-def _series(tallies: Sequence[Tally]) -> None:
-    line("")
-    columns = [
-        Column("station"),
-        Column("parameter"),
-        Column("unit", spare=True),
-        Column("readings", right=True),
-        Column("cadence", right=True),
-        Column("missing", right=True),
-        Column("suspect", right=True),
-        Column("failed", right=True),
-        Column("gaps", right=True),
-        Column("complete", right=True),
-        Column("score", right=True),
-        Column("remarks", prose=True),
-    ]
-    worst = sorted(tallies, key=lambda t: t.rank)[:SERIES]
-    worst.sort(key=lambda t: (t.series.station, t.series.parameter, t.series.unit))
-    rows = [
-        [
-            t.series.station,
-            t.series.parameter,
-            t.series.unit,
-            number(t.counts.revised),
-            _cadence(t),
-            number(t.counts.missing),
-            number(t.counts.suspect),
-            number(t.counts.failed),
-            number(t.gaps.count),
-            None if not t.counts.due else f"{100 * t.counts.observed / t.counts.due:.1f} %",
-            None if t.score is None else f"{t.score.total:.1f}",
-            _telling(t),
-        ]
-        for t in worst
-    ]
-    more = f"; the worst {SERIES}, --json has all" if len(tallies) > SERIES else ""
-    table(columns, rows, f"{number(len(tallies))} series{more}")
-
-
-def _cadence(tally: Tally) -> str | None:
-    from loader.durations import format_duration
-    from loader.validation.result import cycles
-
-    if not tally.cadences:
-        return None
-    cadence_s = tally.cadences[-1][1]
-    text = cycles(cadence_s) if tally.cycles else format_duration(round(cadence_s * 1e6))
-    return text + (" (changed)" if len(tally.cadences) > 1 else "")
-
-
-def _telling(tally: Tally) -> str:
-    told = [f"{name} {number(seen.count)}" for name, seen in tally.checks.items()]
-    if tally.unevaluated:
-        told.append(f"not evaluated {number(tally.unevaluated)}")
-    if tally.code is not None:
-        value, count = tally.code
-        told.append(f"{value:g} comes {number(count)} times: a code for no value? see quality.sentinels")
-    if tally.moved:
-        told.append(f"moved {plural(tally.moved, 'times')}")
-    return "; ".join(told)
-
-
-def _gaps(found: Examination) -> None:
-    from loader.validation.result import when
-
-    rows = [
-        [
-            t.series.station,
-            t.series.parameter,
-            when(window.start, t.cycles),
-            when(window.end, t.cycles),
-            number(count),
-        ]
-        for t in found.tallies
-        for window, count in t.gaps.longest
-    ]
-    rows.sort(key=lambda row: -int(str(row[4]).replace(",", "")))
-    if not rows:
-        return
-    line("")
-    columns = [
-        Column("station"),
-        Column("parameter"),
-        Column("from"),
-        Column("to"),
-        Column("missing", right=True),
-    ]
-    title = f"{plural(found.gaps.count, 'gaps')} with {plural(found.gaps.missing, 'readings')} missing"
-    table(columns, rows[:5], title + ("; the longest five" if found.gaps.count > 5 else ""))
-
-
-def _failing(found: Examination) -> None:
-    from loader.commands.output import clean
-
-    if not found.troubles:
-        return
-    shown = [clean(str(one)) for one in found.troubles[:FAILING]]
-    more = len(found.troubles) - len(shown)
-    line("", "the first failing lines", *(f"  {one}" for one in shown))
-    if more > 0:
-        line("  ... --json has more")
-
-
-def _verdict(score: Score | None) -> str:
-    from loader.quality.score import COMPONENT_NAMES
-
-    if score is None:
-        return "no score: no cadence is known, so nothing was due (see --cadence)"
-    parts = [
-        f"{name} {100 * share:.2f} %"
-        for name in COMPONENT_NAMES
-        if (share := getattr(score.components, name)) is not None
-    ]
-    return f"score {score.total:.2f}: {', '.join(parts)} (when readings came, a file does not tell)"
+    first, last = int(readings.time[0]), int(readings.time[-1])
+    span = Window(day_of(first), day_of(last) + DAY)
+    collector = Collector(span.start)
+    collector.add(readings)
+    return quality_days(
+        0,
+        span,
+        collector.columns(),
+        known=(first, last),
+        episodes=cadences,
+        declared_s=cadences[0][1] if cadences else None,
+        moves=moves,
+        shortcomings={},
+        weights=Weights(),
+    )

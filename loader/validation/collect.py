@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,85 +12,20 @@ import numpy as np
 from loader.readings import Check, Float64, Int64, Readings, Series
 from loader.validation.columns import Layout, NotUnderstood, kind, layout, plain, plain_number
 from loader.validation.csvfile import open_csv
+from loader.validation.files import Collected, File, Wishes
 from loader.validation.jsonfile import is_lines, open_json, open_ndjson
 from loader.validation.lines import head
 from loader.validation.parquetfile import open_parquet
 from loader.validation.stamps import NONE, Clock, ambiguous, composed, day_first, is_time
 from loader.validation.tables import Opened, Table
 from loader.validation.trouble import Trouble, Troubles, Unreadable, shown
-from loader.validation.values import Values, numbers
+from loader.validation.values import numbers
 
 READINGS = 10_000_000
 """So many are held at most; a million takes about 150 MB while it is sorted and checked."""
 
 PLACES = 100_000
 """So many different places are told apart."""
-
-LINES = 20_000_000
-FORMATS = ("csv", "json", "ndjson", "parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the user says of the files; see `loader validate --help`.
-
-    columns     column by role or parameter
-    units       unit by parameter
-    parameters  only these; all where empty
-    known       names of the parameters that there are rules for
-    earliest, latest   microseconds UTC: readings stamped outside would not be loaded
-    """
-
-    format: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    parameters: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
-    zone: tzinfo = UTC
-    encoding: str = "utf-8"
-    sample: int | None = None
-    lines: int = LINES
-    earliest: int = 0
-    latest: int = 2**62
-
-
-@dataclass(slots=True)
-class File:
-    """What was seen of one file. `error` says why it could not be read (on)."""
-
-    path: str
-    format: str = ""
-    error: str | None = None
-    header: bool = True
-    sampled: bool = False
-    cut: bool = False
-    facts: dict[str, str] = field(default_factory=dict)
-    types: dict[str, str] = field(default_factory=dict)
-    layout: Layout | None = None
-    records: int = 0
-    readings: int = 0
-    naive: int = 0
-    values: Values = field(default_factory=Values)
-    failing: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Collected:
-    """Everything that was read, in the order of files and lines.
-
-    `readings.series` indexes `series`. Of each reading `line` is its line, `part` the index into
-    `parts`, (file, block of a sample), and `place` a number for where it was measured (-1: not said).
-    """
-
-    files: list[File]
-    series: list[Series]
-    readings: Readings
-    line: Int64
-    part: Int64
-    place: Int64
-    parts: list[tuple[int, int]]
-    troubles: list[Trouble]
 
 
 class Collector:

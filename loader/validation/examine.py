@@ -6,20 +6,18 @@ itself, because what lies between two blocks was not looked at.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loader import gaps
 from loader.contracts import Checker
-from loader.quality.cadence import learn, off_grid, stretches
 from loader.quality.checks import CHECK_NAMES, check_names
 from loader.quality.score import Score, Weights, score
-from loader.readings import DAY, SECOND, Bool, Check, Flag, Float64, Int64, Readings, Series, Window
+from loader.readings import Bool, Flag, Float64, Int64, Readings, Series
 from loader.records import Counts
-from loader.validation.collect import Collected
+from loader.validation.expected import DaysOf, Expected, cadences_of
+from loader.validation.files import Collected
 from loader.validation.result import SHOWN_GAPS, Examination, Gaps, Repeats, Seen, Tally
 from loader.validation.trouble import KEPT, Trouble
 
@@ -48,7 +46,12 @@ class _Sorted:
 
 
 def examine(
-    read: Collected, check: Checker, set_cadence: SetCadence, weights: Weights | None = None
+    read: Collected,
+    check: Checker,
+    *,
+    set_cadence: SetCadence,
+    days_of: DaysOf,
+    weights: Weights | None = None,
 ) -> Examination:
     """Check, count and score everything that was read."""
     rows = _sorted(read)
@@ -59,7 +62,7 @@ def examine(
     cadences: list[tuple[tuple[int, float], ...]] = []
     for piece, index in enumerate(rows.series.tolist()):
         times = rows.readings.time[rows.begin[piece] : rows.end[piece]]
-        cadences.append(_cadence(times, set_cadence(read.series[index])))
+        cadences.append(cadences_of(times, set_cadence(read.series[index])))
     readings = _flagged(read, rows, check, cadences)
     file_of = np.array([file for file, _ in read.parts], np.int64)
     file, line = file_of[read.part[rows.origin]], read.line[rows.origin]
@@ -74,13 +77,13 @@ def examine(
         inside = slice(begin, end)
         mine = readings.take(np.arange(begin, end))
         cycle = cycles[int(file[begin])]
-        whole, odd = _Expected(), moved[inside].copy()
+        whole = Expected(days_of)
         # In blocks out of a file that is not in order, what is missing may stand elsewhere.
         told = len(its) == 1 or 10 * min(back[index], forth[index]) <= len(mine)
         for piece in its if told else ():
-            part = slice(int(rows.begin[piece]) - begin, int(rows.end[piece]) - begin)
-            odd[part] |= whole.add(mine, part, cadences[piece])
-        odd |= (mine.tests & np.uint32(Check.UNIT)) != 0
+            part = np.arange(rows.begin[piece], rows.end[piece])
+            away = readings.time[part][moved[part]]
+            whole.add(readings.take(part), cadences[piece], away)
         repeats = rows.repeats.get(index, Repeats())
         counts = Counts(
             fetched=len(mine) + sum((repeats.same, repeats.other, repeats.again, repeats.revised)),
@@ -92,7 +95,7 @@ def examine(
             failed=int(np.count_nonzero(mine.flag == Flag.FAIL)),
             due=sum(due for due, _ in whole.days.values()),
             observed=sum(observed for _, observed in whole.days.values()),
-            inconsistent=int(np.count_nonzero(odd)),
+            inconsistent=whole.inconsistent,
         )
         real = mine.value[(mine.flag != Flag.MISSING) & np.isfinite(mine.value)]
         tallies.append(
@@ -188,22 +191,6 @@ def _repeats(
     return found, list(zip(order[against].tolist(), order[against - 1].tolist(), strict=True))
 
 
-def _cadence(times: Int64, set_s: float | None) -> tuple[tuple[int, float], ...]:
-    """(from when, seconds) of a piece: what is set, else what is learned, else for short series the
-    distance that most of their readings have."""
-    if set_s is not None:
-        return ((int(times[0]) - 1, set_s),)
-    learned = learn(times, None, ())
-    if learned:
-        return learned
-    step = np.diff(times)
-    if len(step) < 2:
-        return ()
-    middle = float(np.median(step))
-    usual = np.abs(step - middle) <= middle / 10
-    return ((int(times[0]) - 1, middle / SECOND),) if 2 * np.count_nonzero(usual) > len(step) else ()
-
-
 def _joined(pieces: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[int, float], ...]:
     """The cadences of all pieces, each once where it changes."""
     out: list[tuple[int, float]] = []
@@ -241,48 +228,6 @@ def _groups(rows: _Sorted) -> Iterator[tuple[int, int]]:
         last = max(first + 1, int(np.searchsorted(rows.end, target)))
         yield first, last
         first = last
-
-
-class _Expected:
-    """What was due of one series, and what came of it, piece by piece."""
-
-    def __init__(self) -> None:
-        self.days: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        self._gaps: list[tuple[Window, int]] = []
-
-    def add(self, readings: Readings, part: slice, cadences: Sequence[tuple[int, float]]) -> Bool:
-        """Count a piece; returns which of its readings do not lie where most of them do."""
-        time = readings.time[part]
-        valued = (readings.flag[part] != Flag.MISSING) & np.isfinite(readings.value[part])
-        odd = np.zeros(len(time), bool)
-        whole = Window(int(time[0]) - 1, int(time[-1]))
-        for window, cadence_s in stretches(whole, cadences, cadences[0][1] if cadences else None):
-            step = round((cadence_s or 0) * SECOND)
-            if step <= 0 or cadence_s is None:
-                continue
-            low, high = np.searchsorted(time, (window.start, window.end), side="right")
-            stamps = time[low:high]
-            odd[low:high] = off_grid(stamps, cadence_s)
-            phase = int(stamps[0]) if len(stamps) else window.end
-            self._count(window, step, phase, stamps[valued[low:high]])
-            found = gaps.find(stamps, cadence_s, window)
-            self._gaps += [(gap.window, gap.missing) for gap in found]
-        return odd
-
-    def _count(self, window: Window, step: int, phase: int, valued: Int64) -> None:
-        first, last = window.start // DAY * DAY, (window.end - 1) // DAY * DAY
-        edges = np.arange(first, last + 2 * DAY, DAY)
-        due = np.diff((np.clip(edges, window.start, window.end) - phase) // step)
-        place = np.unique((valued - phase + step // 2) // step)
-        on = np.clip((place * step + phase - 1 - first) // DAY, 0, len(due) - 1)
-        observed = np.minimum(np.bincount(on, minlength=len(due)), due)
-        for day, wanted, came in zip(edges.tolist(), due.tolist(), observed.tolist(), strict=False):
-            before = self.days[day]
-            self.days[day] = (before[0] + wanted, before[1] + came)
-
-    def gaps(self) -> Gaps:
-        longest = sorted(self._gaps, key=lambda g: (-g[1], g[0].start))[:SHOWN_GAPS]
-        return Gaps(len(self._gaps), sum(missing for _, missing in self._gaps), tuple(longest))
 
 
 def _all_gaps(every: Sequence[Gaps]) -> Gaps:

@@ -11,7 +11,7 @@ import numpy as np
 from loader.quality.score import COMPONENT_NAMES, Score
 from loader.readings import SECOND, Int64, Readings, Series, Window
 from loader.records import Counts
-from loader.validation.collect import File
+from loader.validation.files import File
 from loader.validation.stamps import CYCLE
 from loader.validation.trouble import NO_RECORD, Trouble
 from loader.zones import stamps

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from loader.commands.validate import days_of
 from loader.durations import parse_time
 from loader.quality.checks import Checks
 from loader.qualityrules import rule_of
 from loader.qualitysettings import QualitySettings, SourceQuality
-from loader.validation.collect import Collector, Wishes
+from loader.validation.collect import Collector
 from loader.validation.examine import examine
+from loader.validation.files import Wishes
 from loader.validation.result import Examination, Tally
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -38,7 +40,13 @@ def validated(
     for path in paths:
         collector.add(path)
     checks = Checks(rule_of(quality, SourceQuality()))
-    return examine(collector.done(), checks, lambda _: cadence_s, quality.weights.as_weights())
+    return examine(
+        collector.done(),
+        checks,
+        set_cadence=lambda _: cadence_s,
+        days_of=days_of,
+        weights=quality.weights.as_weights(),
+    )
 
 
 def only(found: Examination) -> Tally:
