@@ -43,7 +43,7 @@ class Checker(Protocol):
     """Flags readings. Pure. One is made for each source, by `wiring`."""
 
     def reach(self, series: Series) -> Reach:
-        """What the flags of this series can depend on. It must not change within a process."""
+        """What the flags of this series can depend on; the same for the same series, always."""
 
     def __call__(self, series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
         """(flag, tests) of the readings' length.
@@ -215,10 +215,12 @@ class Store(Protocol):
         one kept in `revision`. Flags: `loader.context.flagged`, which also says whose flags change
         among the stored neighbours; a changed flag is no revision. What changed is added to the
         series' pending stretch, `batch.repeated` and what came late to the days in `quality`;
-        what moved to another place is counted `inconsistent`. `batch.counts` comes with fetched, duplicate, quarantined, due,
-        observed, inconsistent, requests, errors and bytes filled in; the rest is counted here. A
-        reading not after its partition's `expired_to` is counted `expired` and not written. A
-        second call with the same (run_id, seq) changes nothing and answers `replayed`.
+        what moved to another place is counted `inconsistent`.
+
+        `batch.counts` comes with fetched, duplicate, quarantined, due, observed, inconsistent,
+        requests, errors and bytes filled in; the rest is counted here. A reading not after its
+        partition's `expired_to` is counted `expired` and not written. A second call with the same
+        (run_id, seq) changes nothing and answers `replayed`.
         """
 
     def reset(self, lease: Lease, partition: str | None, watermark: int | None) -> int:

@@ -36,7 +36,7 @@ class RequestState(StrEnum):
 class Request:
     """Work that a command asked the holder of a source's lease to do.
 
-    `kind` is the command (backfill, replay, drop, prune, reset, forget), `arguments` what it was
+    `kind` is the command (backfill, replay, recheck, drop, prune, reset, forget), `arguments` what it was
     given, as JSON has it. `progress` is a line for people, kept up to date by whoever works it;
     `result` what came of it, `error` why it failed. `cancelling` asks the worker to end early.
     """

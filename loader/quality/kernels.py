@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loader.quality.rows import Kernel, Rows
-from loader.readings import DAY, HOUR, SECOND, Bool, Check, Flag, Float64, Int64, Reach, UInt32, UInt8
+from loader.readings import DAY, HOUR, SECOND, Bool, Check, Flag, Float64, Int64, Reach, UInt8, UInt32
 
 Span4 = tuple[float, float, float, float]
 """(fail low, suspect low, suspect high, fail high); NaN leaves a side open."""
