@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loader.quality.checks import Checks
     from loader.qualitysettings import QualitySettings, SourceQuality
     from loader.readings import Int64, Readings, Series
+    from loader.validation.result import Examination
 
 
 @click.command("validate")
@@ -124,6 +125,8 @@ def command(
     from loader.validation.result import document as as_document
     from loader.wiring import now
 
+    if report is not None and report.resolve() in [path.resolve() for path in files]:
+        raise UsageError(f"--report {report}: is one of the files to check; name another file")
     quality, its = _rules(ctx.obj, source)
     checks = Checks(rule_of(quality, its))
     chosen = _pairs(columns, "--column", "time=date_utc")
@@ -167,12 +170,11 @@ def command(
         show(found)
     for error in found.errors:
         note(f"loader: {error}")
+    _unknown(found, (*parameters, *_pairs(units, "--unit", "o3=ppm")))
     low = fail_under is not None and (found.score is None or found.score.total < fail_under)
     if low:
         what = "there is no score" if found.score is None else f"the score is {found.score.total:.2f}"
         note(f"loader: {what}; --fail-under asks for {fail_under:g}")
-    if not found.tallies and not found.errors:
-        note(f"loader: no reading of {', '.join(parameters)} in any of the files")
     if low or found.malformed:
         ctx.exit(1)
 
@@ -240,6 +242,16 @@ def _duration(text: str | None) -> float | None:
 def _of_rule(checks: Checks, series: Series) -> float | None:
     micros = checks.rule(series).cadence
     return micros / 1e6 if micros else None
+
+
+def _unknown(found: Examination, names: Sequence[str]) -> None:
+    """Say which parameters the command line speaks of that no file has."""
+    from loader.validation.columns import plain
+
+    there = {plain(t.series.parameter) for t in found.tallies}
+    for name in names:
+        if plain(name) not in there:
+            note(f"loader: no reading of {name} in any of the files")
 
 
 def days_of(readings: Readings, cadences: Sequence[Episode], moves: Int64) -> Sequence[QualityDay]:

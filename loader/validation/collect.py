@@ -33,6 +33,7 @@ class Collector:
 
     def __init__(self, wishes: Wishes) -> None:
         self._wishes = wishes
+        self._units = {plain(parameter): unit for parameter, unit in wishes.units.items()}
         self._files: list[File] = []
         self._troubles: list[Trouble] = []
         self._parts: list[tuple[int, int]] = []
@@ -125,7 +126,7 @@ class Collector:
             wanted = {plain(p) for p in self._wishes.parameters}
             found = -1
             if not wanted or plain(parameter) in wanted or plain(key[2]) in wanted:
-                unit = self._wishes.units.get(parameter, key[3])
+                unit = key[3] or self._units.get(plain(parameter), "")
                 found = len(self._series)
                 self._series.append(
                     Series(sensor or station, parameter, unit, station=station, partition=file.path)

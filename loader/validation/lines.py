@@ -85,6 +85,10 @@ def head(path: Path) -> bytes:
         if content.startswith(magic):
             raise Unreadable(f"{path}:1: is {what}")
     content = content.removeprefix(BOM)
+    if b"\r" in content and b"\n" not in content:
+        raise Unreadable(
+            f"{path}:1: its lines end with CR alone: replace each CR by LF, as tr '\\r' '\\n' does"
+        )
     if _binary(content):
         at = content[: content.find(b"\0") if b"\0" in content else 0].count(b"\n") + 1
         raise Unreadable(f"{path}:{at}: is no text (control characters); give CSV, JSON, NDJSON or Parquet")

@@ -99,7 +99,8 @@ def test_exit_codes(bare: Shell) -> None:
     assert bare.err == "loader: absent.csv: No such file or directory\n"
     bare("validate", "good.csv", "--parameter", "pm25", code=1)
     assert bare.err == "loader: no reading of pm25 in any of the files\n"
-    bare("validate", "good.csv", "bad.csv", "--parameter", "o3")
+    bare("validate", "good.csv", "bad.csv", "--parameter", "O3", "--unit", "pm10=x")
+    assert bare.err == "loader: no reading of pm10 in any of the files\n"
     for wrong, said in (
         ((), "Missing argument"),
         (("--column", "time"), "write it as --column time=date_utc"),
@@ -113,6 +114,7 @@ def test_exit_codes(bare: Shell) -> None:
         (("--cadence", "0"), "readings have some time between them"),
         (("--sample", "0"), "0 is not in the range"),
         (("--fail-under", "101"), "101.0 is not in the range"),
+        (("--report", "good.csv"), "is one of the files to check"),
         (("--source", "nobody"), "there is no source nobody; there are:"),
     ):
         bare("validate", *(("good.csv", *wrong) if wrong else ()), code=2)
