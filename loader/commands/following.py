@@ -120,7 +120,7 @@ def _here(context: Context, store: Database, lease: Lease, work: Work, stop: Sto
     raised."""
     from loader import wiring
     from loader.commands.progress import observer
-    from loader.work import Backfill, Hand, Replay
+    from loader.work import Backfill, Hand, Heal, Replay
 
     config, source = context.config(), lease.source
     with observer(wiring.paces(config)) as watching:
@@ -133,7 +133,7 @@ def _here(context: Context, store: Database, lease: Lease, work: Work, stop: Sto
         except Interrupted:
             return Carried(source, {}, (), stop.code)
         except LoaderError as error:
-            if not isinstance(work, Backfill | Replay):
+            if not isinstance(work, Backfill | Heal | Replay):
                 raise
             watching.warned(source, str(error))
             report = RunReport(0, source, work.kind, began, wiring.now(), Outcome.FAILED, error=str(error))

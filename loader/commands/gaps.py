@@ -22,6 +22,7 @@ from loader.errors import UsageError
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
+    from loader.commands.following import Carried
     from loader.gaps import Gap
     from loader.healing import Plan, SetCadence
     from loader.readings import Series
@@ -125,7 +126,7 @@ def _heal(context: Context, works: Mapping[str, Heal], *, detach: bool, as_json:
     if detach:
         return code
     if as_json:
-        document([{"source": one.source, **one.result} for one in done])
+        document([_outcome(one) for one in done])
         return code
     reports = [report for one in done for report in one.reports]
     if reports:
@@ -135,6 +136,11 @@ def _heal(context: Context, works: Mapping[str, Heal], *, detach: bool, as_json:
             healed, left = int(one.result["healed"]), int(one.result["left"])
             line(clean(f"{one.source}: {_healed(healed, left)}"))
     return code
+
+
+def _outcome(one: Carried) -> dict[str, Any]:
+    errors = [report.error for report in one.reports if report.error]
+    return {"source": one.source, **one.result, **({"error": errors[-1]} if errors else {})}
 
 
 def _healed(healed: int, left: int) -> str:

@@ -125,3 +125,18 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         for option in ("--dry-run", "--detach"):
             assert "need --heal" in rig.loader("gaps", option, code=2).err
         assert "nothing has been loaded yet" in rig.loader("gaps", "--heal").err
+
+
+def test_a_source_that_is_away_heals_nothing(tmp_path: Path) -> None:
+    """The failure is told, as text and as JSON, and what is missing still is."""
+    world, _ = station(LATE)
+    with loading(tmp_path, world, initial="3d") as rig:
+        rig.loader("run")
+        before = causes(rig, "--until", "2h")
+        rig.server.stop()
+        for args in ((), ("--json",)):
+            said = rig.loader("gaps", "--heal", "--until", "2h", *args, code=1)
+            assert "no connection" in said.out
+        (done,) = json.loads(said.out)
+        assert (done["outcome"], done["healed"], done["left"]) == ("failed", 0, f"{sum(before.values())}")
+        assert causes(rig, "--until", "2h") == before
