@@ -1,50 +1,125 @@
-"""Alerts on real air data, and what is found of injected errors: `python -m benchmarks.airdata FOLDER`.
+"""What the loader alerts of on real air data, and what it finds of errors: with the defaults, by its own
+pipeline, checks, assessment and rules (`benchmarks.airreplay`): `python -m benchmarks.airdata FOLDER`.
 
 FOLDER has `openaq/explorer_toronto_2025` (OpenAQ Explorer exports, 15 stations, September 2025) and
 `openaq/france_raw_vs_injected` (`raw/N.csv.gz`, and the same with artificial errors); `airquality` has the
-five years of Beijing (UCI 381). Everything is judged with the defaults, by all rules: robust z-score
-and unit scale per series; the isolation forest per station, fitted on its first 14 days (Beijing: on the
-12 weeks before, every 4 weeks), alerts counted behind them; drift per series against its first 14 days
-(Beijing: the same season of the year before). An alert is one (series, rule) going from ok to alerting; a
-station-month is 30.44 days on which the station has readings.
+five years of Beijing (UCI 381). An alert is one (series, rule) going from ok to alerting; each is listed. A
+station-month is 30.44 days on which a station has readings. `--every 1h` takes hours for Beijing.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
+import contextlib
+import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
+from benchmarks.airfiles import Data, French, One, beijing, france, station_months, toronto
+from benchmarks.airreplay import Replayed, Told, replay
+from loader.durations import parse_duration
 from loader.quality import forest
-from loader.quality.anomaly import CORE, Detector, ZScore, anomalous
-from loader.quality.anomalyrule import AlertRule, AlertState, after_run
+from loader.quality.anomaly import CORE, ZScore, anomalous
 from loader.quality.drift import Against, DriftRule, DriftState, after_comparison, drift
-from loader.readings import DAY, HOUR, SECOND, Bool, Float64, Int64
+from loader.readings import DAY, Bool, Flag, Float64, Int64
 
-One: TypeAlias = tuple[Int64, Float64]
-MONTH = 30.44
 HEALTHY = 14 * DAY
+OF_VALUES = ("anomaly", "drift")
+"""Rules about single series. `quality_below` is about what a run of the whole source brought."""
 
 
-def alerts(detector: Detector, times: Int64, scores: Float64, run: int) -> int:
-    """How often the series starts to alert when every `run` microseconds are a run."""
-    which, first = np.unique((times - 1) // run, return_index=True)
-    judged = np.add.reduceat(np.isfinite(scores).astype(int), first) if len(which) else []
-    found = np.add.reduceat(anomalous(detector, scores).astype(int), first) if len(which) else []
-    state, begun = AlertState(), 0
-    for n, k in zip(judged, found, strict=True):
-        then = after_run(AlertRule(), state, int(n), int(k))
-        begun += then.alerting and not state.alerting
-        state = then
-    return begun
+@dataclass
+class Alerts:
+    """Of one body of data."""
+
+    name: str
+    months: float = 0.0
+    told: list[Told] = field(default_factory=list)
+
+    def add(self, data: Data, replayed: Replayed) -> None:
+        self.months += station_months(data)
+        self.told += replayed.told
+
+    def rate(self, *rules: str) -> float:
+        """Alerts per station and month."""
+        return sum(one.rule in rules for one in self.told) / self.months
+
+    def show(self) -> None:
+        count = Counter(one.rule for one in self.told)
+        print(f"{self.name}: {self.months:.1f} station-months; per station and month:")
+        for rule in (*OF_VALUES, "quality_below"):
+            print(f"  {rule}: {count[rule]} alerts, {self.rate(rule):.2f}")
+        for one in sorted(self.told, key=lambda told: told.at):
+            print(f"  {one}")
+        print(flush=True)
+
+
+def quietly(data: Data, every: int) -> Replayed:
+    """Replay without the log."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return replay(data, every)
+
+
+def clean(name: str, bodies: Iterable[Data], every: int) -> Alerts:
+    """The alerts on bodies of data, each a source of its own."""
+    alerts = Alerts(name)
+    for data in bodies:
+        alerts.add(data, quietly(data, every))
+    return alerts
+
+
+@dataclass
+class Recall:
+    """Of the injected errors by kind: how many are stored, how many the anomalies name, how many have a
+    flag from 3 on, and how many either. `repeated` rows gave way to another one of the same time."""
+
+    all: Counter[str] = field(default_factory=Counter)
+    named: Counter[str] = field(default_factory=Counter)
+    flagged: Counter[str] = field(default_factory=Counter)
+    either: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+
+    def add(self, file: French, replayed: Replayed) -> None:
+        (number,) = replayed.series
+        stored = replayed.stored[number]
+        at = np.searchsorted(stored.time, file.injected[0])
+        # Some stamps occur twice; the last value of each is the one that is stored.
+        kept = stored.value[at] == file.injected[1]
+        kept |= np.isnan(stored.value[at]) & np.isnan(file.injected[1])
+        self.repeated += int(np.count_nonzero(~kept))
+        for i in np.flatnonzero(kept).tolist():
+            kind, time = file.kinds[i], int(file.injected[0][i])
+            named, bad = time in replayed.anomalies[number], stored.flag[at[i]] >= Flag.SUSPECT
+            self.all[kind] += 1
+            self.named[kind] += named
+            self.flagged[kind] += bad
+            self.either[kind] += named or bad
+
+    def share(self, kind: str) -> float:
+        return self.either[kind] / self.all[kind]
+
+    def show(self) -> None:
+        print("| France, injected | readings | anomalies | flag 3, 4, 9 | either | share |")
+        print("|---" * 6 + "|")
+        for kind, n in sorted(self.all.items()):
+            counts = f"{self.named[kind]} | {self.flagged[kind]} | {self.either[kind]}"
+            print(f"| {kind} | {n} | {counts} | {self.share(kind):.2f} |")
+        print(f"\n{self.repeated} rows gave way to another one of the same time\n", flush=True)
+
+
+def injected(files: Iterable[French], every: int) -> tuple[Alerts, Recall]:
+    """The alerts on the French files with errors, and what is found of these."""
+    alerts, recall = Alerts("France, injected"), Recall()
+    for file in files:
+        data = {file.series: file.injected}
+        replayed = quietly(data, every)
+        alerts.add(data, replayed)
+        recall.add(file, replayed)
+    return alerts, recall
 
 
 def drift_alerts(times: Int64, values: Float64, against: Against = Against.FIRST) -> tuple[int, int]:
@@ -62,117 +137,6 @@ def drift_alerts(times: Int64, values: Float64, against: Against = Against.FIRST
     return begun, made
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def microseconds(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp()) * 1_000_000
-
-
-def columns(pairs: Iterable[tuple[int, float]]) -> One:
-    ordered = sorted(pairs, key=lambda pair: pair[0])
-    return np.array([t for t, _ in ordered], np.int64), np.array([v for _, v in ordered], np.float64)
-
-
-def toronto(folder: Path) -> dict[str, dict[str, One]]:
-    """The series of each station, by station and parameter."""
-    stations: dict[str, dict[str, One]] = {}
-    for path in sorted(folder.glob("*.csv.gz")):
-        series: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for row in rows(path):
-            key = f"{row['parameter']} {row['unit']}"
-            series[key].append((microseconds(row["datetimeUtc"]), float(row["value"])))
-        stations[path.name.split("_")[2]] = {k: columns(v) for k, v in series.items()}
-    return stations
-
-
-def france(folder: Path) -> dict[str, tuple[One, One, list[str]]]:
-    """By file: the raw series, the injected one, and what was done to each of its readings."""
-    files = {}
-    for path in sorted((folder / "raw").glob("*.csv.gz")):
-        raw = columns((microseconds(r["datetime_utc"]), float(r["value_avg"])) for r in rows(path))
-        truth = dict(zip(raw[0].tolist(), raw[1].tolist(), strict=True))
-        injected = columns(
-            (microseconds(r["datetime_utc"]), float(r["value_avg"] or "nan"))
-            for r in rows(folder / "injected" / path.name)
-        )
-        kinds = [
-            _kind(truth[t], v) for t, v in zip(injected[0].tolist(), injected[1].tolist(), strict=True)
-        ]
-        files[path.name.split(".")[0]] = (raw, injected, kinds)
-    return files
-
-
-def beijing(path: Path) -> dict[str, One]:
-    """The series of one station over five years: dust, dew point, temperature, pressure, wind."""
-    table = rows(path)
-    times = np.array(
-        [
-            int(datetime(*(int(r[c]) for c in ("year", "month", "day", "hour")), tzinfo=UTC).timestamp())
-            for r in table
-        ],
-        np.int64,
-    )
-    names = ("pm", "DEWP", "TEMP", "PRES", "Iws")
-    values = {
-        n: np.array([float(r[n]) if r[n] not in ("", "NA") else np.nan for r in table]) for n in names
-    }
-    return {name: (times * SECOND, column) for name, column in values.items()}
-
-
-def _kind(truth: float, value: float) -> str:
-    if np.isnan(value):
-        return "blank"
-    if abs(value - truth) < 1e-9:
-        return "unchanged"
-    return "x 1000" if value > truth else "x 0.001"
-
-
-def months(series: Iterable[One]) -> float:
-    days = np.concatenate([t for t, _ in series]) // DAY
-    return len(np.unique(days)) / MONTH
-
-
-class Tally:
-    """Alerts by rule and length of a run; points and judged readings by rule."""
-
-    def __init__(self) -> None:
-        self.alerts: Counter[tuple[str, str]] = Counter()
-        self.points: Counter[str] = Counter()
-        self.judged: Counter[str] = Counter()
-        self.months = 0.0
-
-    def add(self, detector: Detector, times: Int64, scores: Float64) -> None:
-        for name, run in (("hour", HOUR), ("day", DAY)):
-            self.alerts[detector.name, name] += alerts(detector, times, scores, run)
-        self.points[detector.name] += int(anomalous(detector, scores).sum())
-        self.judged[detector.name] += int(np.isfinite(scores).sum())
-
-    def one(self, series: One, against: Against = Against.FIRST) -> None:
-        for detector in CORE:
-            self.add(detector, series[0], detector.score(*series))
-        begun, made = drift_alerts(*series, against)
-        self.alerts["drift", "hour"] += begun
-        self.alerts["drift", "day"] += begun
-        self.judged["drift"] += made
-
-    def rates(self) -> tuple[float, float]:
-        """Alerts per station and month, with hourly and with daily runs."""
-        hourly, daily = (sum(n for (_, run), n in self.alerts.items() if run == r) for r in ("hour", "day"))
-        return hourly / self.months, daily / self.months
-
-    def show(self, title: str) -> None:
-        print(f"{title}: {self.months:.1f} station-months\n")
-        print("| rule | judged | anomalies | alerts, hourly runs | daily runs |\n|---|---|---|---|---|")
-        for rule, judged in self.judged.items():
-            by = [self.alerts[rule, run] for run in ("hour", "day")]
-            print(f"| {rule} | {judged} | {self.points[rule]} | {by[0]} | {by[1]} |")
-        hourly, daily = self.rates()
-        print(f"| per station and month | | | {hourly:.2f} | {daily:.2f} |\n")
-
-
 def spoilt(values: Float64, at: int, factor: float, shift: float, frozen: bool) -> Float64:
     """The values, from position `at` on multiplied, shifted by robust deviations, or frozen; over
     seven days of hourly readings the change grows from nothing to its full size."""
@@ -185,9 +149,9 @@ def spoilt(values: Float64, at: int, factor: float, shift: float, frozen: bool) 
     return values * (1 + (factor - 1) * share) + shift * deviation * share
 
 
-def injected_drift(stations: dict[str, dict[str, One]]) -> None:
+def injected_drift(data: Data) -> None:
     """How many series of Toronto start to alert by drift when they are made to drift."""
-    series = [s for group in stations.values() for s in group.values() if drift_alerts(*s)[1]]
+    series = [s for s in data.values() if drift_alerts(*s)[1]]
     moving = [s for s in series if len(np.unique(s[1])) > 1]
     ways: dict[str, Callable[[Float64, int], Float64]] = {
         "doubled in a week": lambda v, at: spoilt(v, at, 2, 0, False),
@@ -259,106 +223,43 @@ def injected_readings(series: Iterable[One]) -> None:
     print()
 
 
-def toronto_alerts(
-    stations: dict[str, dict[str, One]],
-) -> tuple[Tally, list[tuple[forest.Forest, Int64, Float64]]]:
-    """All alerts of all stations; and the forests, each with the moments behind its healthy stretch."""
-    tally, fitted = Tally(), []
-    for series in stations.values():
-        tally.months += months(series.values())
-        for one in series.values():
-            tally.one(one)
-        times, table = forest.moments([t for t, _ in series.values()], [v for _, v in series.values()])
+def forests(data: Data) -> list[tuple[forest.Forest, Int64, Float64]]:
+    """A forest for each station, fitted on its first 14 days; with the moments behind those."""
+    stations: dict[str, list[One]] = defaultdict(list)
+    for series, one in data.items():
+        stations[series.station].append(one)
+    fitted = []
+    for members in stations.values():
+        times, table = forest.moments([t for t, _ in members], [v for _, v in members])
         early = times <= times[0] + HEALTHY
-        if len(series) > 1 and not early.all():
-            detector = forest.fit(times[early], table[early])
-            fitted.append((detector, times[~early], table[~early]))
-            tally.add(detector, times[~early], detector.score(times[~early], table[~early]))
-    return tally, fitted
-
-
-class France:
-    """Alerts of the raw and of the injected files; readings by kind of error, judged and found, by
-    detector and by `either`."""
-
-    def __init__(self) -> None:
-        self.clean, self.spoilt = Tally(), Tally()
-        self.of: Counter[str] = Counter()
-        self.judged: Counter[tuple[str, str]] = Counter()
-        self.found: Counter[tuple[str, str]] = Counter()
-
-    def recall(self, kind: str) -> float:
-        return self.found["either", kind] / self.judged["either", kind]
-
-    def show(self) -> None:
-        self.clean.show("France, raw")
-        self.spoilt.show("France, injected")
-        print(
-            "| injected | readings | detector | judged | found | of all | of the judged |\n"
-            + "|---" * 7
-            + "|"
-        )
-        for (name, kind), n in sorted(self.found.items(), key=lambda item: item[0][::-1]):
-            known = self.judged[name, kind]
-            share = f"{n / known:.2f}" if known else "-"
-            print(
-                f"| {kind} | {self.of[kind]} | {name} | {known} | {n} | {n / self.of[kind]:.2f} | {share} |"
-            )
-
-
-def france_alerts(files: dict[str, tuple[One, One, list[str]]]) -> France:
-    result = France()
-    for raw, injected, kinds in files.values():
-        result.clean.months += months([raw])
-        result.spoilt.months += months([injected])
-        result.clean.one(raw)
-        result.spoilt.one(injected)
-        result.of.update(kinds)
-        scores = {d.name: d.score(*injected) for d in CORE}
-        hits = {d.name: anomalous(d, scores[d.name]) for d in CORE}
-        hits["either"] = np.any(list(hits.values()), axis=0)
-        scores["either"] = np.fmax(*(np.abs(s) for s in scores.values()))
-        for i, kind in enumerate(kinds):
-            for name, hit in hits.items():
-                result.found[name, kind] += bool(hit[i])
-                result.judged[name, kind] += bool(np.isfinite(scores[name][i]))
-    return result
-
-
-def beijing_alerts(series: dict[str, One]) -> Tally:
-    """All alerts of one station; drift against the same season of the year before."""
-    tally = Tally()
-    tally.months = months(series.values())
-    for one in series.values():
-        tally.one(one, Against.SEASON)
-    times, table = forest.moments([t for t, _ in series.values()], [v for _, v in series.values()])
-    # Fitted on the twelve weeks before, again every four weeks; nobody vouches for their health.
-    scores, begin = np.full(len(times), np.nan), int(times[0]) + 84 * DAY
-    detector = None
-    for start in range(begin, int(times[-1]), 28 * DAY):
-        past = (times > start - 84 * DAY) & (times <= start)
-        part = (times > start) & (times <= start + 28 * DAY)
-        detector = forest.fit(times[past], table[past])
-        scores[part] = np.where(anomalous(detector, detector.score(times[part], table[part])), 1.0, 0.0)
-    if detector is not None:
-        tally.add(replace(detector, threshold=1.0), times, scores)
-    return tally
+        if len(members) > 1 and not early.all():
+            fitted.append((forest.fit(times[early], table[early]), times[~early], table[~early]))
+    return fitted
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.airdata", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    data: Path = parser.parse_args().folder
-    folder = data / "openaq"
-    stations = toronto(folder / "explorer_toronto_2025")
-    tally, fitted = toronto_alerts(stations)
-    tally.show("Toronto")
-    injected_readings(s for g in stations.values() for s in g.values() if len(np.unique(s[1])) > 1)
-    injected_into_stations(fitted)
-    injected_drift(stations)
-    france_alerts(france(folder / "france_raw_vs_injected")).show()
-    print()
-    beijing_alerts(beijing(data / "airquality" / "PRSA_data_2010.1.1-2014.12.31.csv.gz")).show("Beijing")
+    parser.add_argument("--every", type=parse_duration, default=DAY, metavar="TIME", help="1d, 2h, 1h")
+    parser.add_argument("--only", choices=("toronto", "france", "beijing", "injected"))
+    args = parser.parse_args()
+    folder: Path = args.folder
+    wanted = (args.only,) if args.only else ("toronto", "france", "beijing", "injected")
+    stations = toronto(folder / "openaq" / "explorer_toronto_2025")
+    files = france(folder / "openaq" / "france_raw_vs_injected")
+    if "toronto" in wanted:
+        clean("Toronto", [stations], args.every).show()
+    if "france" in wanted:
+        clean("France, raw", [{file.series: file.raw} for file in files], args.every).show()
+        for result in injected(files, args.every):
+            result.show()
+    if "beijing" in wanted:
+        path = folder / "airquality" / "PRSA_data_2010.1.1-2014.12.31.csv.gz"
+        clean("Beijing", [beijing(path)], args.every).show()
+    if "injected" in wanted:
+        injected_readings(s for s in stations.values() if len(np.unique(s[1])) > 1)
+        injected_into_stations(forests(stations))
+        injected_drift(stations)
 
 
 if __name__ == "__main__":

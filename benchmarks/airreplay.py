@@ -20,7 +20,7 @@ from loader import wiring
 from loader.alerts.centre import Centre, Watched
 from loader.assess import Assessor
 from loader.config import Config
-from loader.contracts import Survey, Usage
+from loader.contracts import Finding, Survey, Usage
 from loader.journal import Phase
 from loader.pipeline import Order, Pipeline
 from loader.planner import Policy
@@ -35,7 +35,6 @@ from loader.readings import (
     Readings,
     Series,
     Task,
-    UInt32,
     Window,
 )
 from loader.records import Counts
@@ -43,6 +42,8 @@ from loader.stores.sqlite import SQLiteStore
 
 DELAY = HOUR // 12
 """A reading is there so long after its stamp."""
+
+EVER = Window(-(1 << 62), 1 << 62)
 
 OFF = (
     "failures",
@@ -123,7 +124,7 @@ class Recorded:
     def usage(self) -> Usage:
         return Usage()
 
-    def check(self) -> list[object]:
+    def check(self) -> list[Finding]:
         return []
 
     def close(self) -> None: ...
@@ -141,12 +142,12 @@ class Silent:
 
 @dataclass
 class Replayed:
-    """What came of it: alerts in order of time, and (series id, time) -> tests of stored readings."""
+    """What came of it: alerts in order of time, and stored readings by series id."""
 
     told: list[Told]
     runs: int
     series: dict[int, Series]
-    stored: dict[int, tuple[Int64, UInt32]]
+    stored: dict[int, Readings]
     anomalies: dict[int, set[int]]
     """Times by series id."""
 
@@ -181,11 +182,12 @@ def _replay(data: Mapping[Series, tuple[Int64, Float64]], every: int, folder: Pa
         told += [Told(tick, *key, detail) for key, detail in now.items() if key not in alerting]
         alerting = set(now)
     ids = {one.id: one.series for one in store.series("data")}
-    stored, anomalies = {}, {number: set() for number in ids}
+    stored: dict[int, Readings] = {}
+    anomalies: dict[int, set[int]] = {number: set() for number in ids}
     for number in ids:
-        parts = Readings.concat(list(store.scan([number], Window(-(1 << 62), 1 << 62))))
-        stored[number] = (parts.time, parts.tests)
-    for one in store.anomalies("data", -(1 << 62), 1 << 62):
+        parts = Readings.concat(list(store.scan([number], EVER)))
+        stored[number] = parts
+    for one in store.anomalies("data", EVER.start, EVER.end):
         anomalies[one.series_id].add(one.time)
     lease.release()
     store.close()
