@@ -16,7 +16,19 @@ from loader.errors import LoaderError, Objection
 from loader.quality.cadence import Cadences, off_grid
 from loader.quality.score import due
 from loader.reading import Piece
-from loader.readings import SECOND, Check, Flag, Page, Place, Progress, Readings, Series, Window
+from loader.readings import (
+    SECOND,
+    Bool,
+    Check,
+    Flag,
+    Int64,
+    Page,
+    Place,
+    Progress,
+    Readings,
+    Series,
+    Window,
+)
 from loader.records import Batch, Counts
 
 MAX_READINGS = 20_000
@@ -93,13 +105,8 @@ class Gathering:
         return part if part.page is None else replace(part, counts=self._count(part.page, part))
 
     def _count(self, page: Page, part: _Part) -> Counts:
-        """What can be counted before the store is asked: what was due, and what came of it.
-
-        A series' readings are due up to the newest one that came: younger ones may be late. On
-        the first page of a task they are due from the oldest one that came: the window may begin
-        before the sensor did. Inconsistent is what comes in a foreign unit or does not lie where
-        most of the page's stamps do.
-        """
+        """What can be counted before the store is asked. Inconsistent is what comes in a foreign unit,
+        or does not lie where most of the page's stamps of its series do."""
         readings = page.readings
         flag, tests = self._check.alone(page.series, readings)
         inconsistent = (tests & np.uint32(Check.UNIT)) != 0
@@ -109,31 +116,10 @@ class Gathering:
             mine = readings.series == number
             if not mine.any():
                 continue
-            every = readings.time[mine]
-            low, high = int(every.min()), int(every.max())
-            odd = np.zeros(len(every), bool)
-            for piece, cadence_s in self._cadences.of(series, Window(low - 1, high)):
-                if cadence_s:
-                    inside = (every > piece.start) & (every <= piece.end)
-                    odd[inside] = off_grid(every[inside], cadence_s)
-            inconsistent[mine] |= odd
-            # Not np.unique: it hashes, and takes longer than all the rest of this together.
-            times = np.sort(readings.time[mine & present])
-            times = times[np.append(times[1:] != times[:-1], True)[: len(times)]]
-            for window in part.read:
-                asked = Window(window.start, min(window.end, high))
-                for piece, cadence_s in self._cadences.of(series, asked):
-                    step = int((cadence_s or 0) * SECOND)
-                    start = max(piece.start, low - step) if part.first else piece.start
-                    if not step or start >= piece.end:
-                        continue
-                    # Where the cadence changes there is a stamp that both grids go through.
-                    wanted = due(
-                        Window(start, piece.end), step, high if piece.end == asked.end else piece.end
-                    )
-                    before, through = np.searchsorted(times, [start, piece.end], side="right").tolist()
-                    expected += wanted
-                    observed += min(through - before, wanted)
+            inconsistent[mine] |= self._strays(series, readings.time[mine])
+            wanted, came = self._due(series, readings.time[mine], present[mine], part)
+            expected += wanted
+            observed += came
         return Counts(
             fetched=page.fetched,
             duplicate=sum(len(readings) for _, readings in part.repeated),
@@ -142,6 +128,42 @@ class Gathering:
             observed=observed,
             inconsistent=int(np.count_nonzero(inconsistent)),
         )
+
+    def _strays(self, series: Series, times: Int64) -> Bool:
+        """Which of a series' stamps lie off the grid of their cadence."""
+        odd = np.zeros(len(times), bool)
+        for piece, cadence_s in self._cadences.of(series, Window(int(times.min()) - 1, int(times.max()))):
+            if cadence_s:
+                inside = (times > piece.start) & (times <= piece.end)
+                odd[inside] = off_grid(times[inside], cadence_s)
+        return odd
+
+    def _due(self, series: Series, stamps: Int64, present: Bool, part: _Part) -> tuple[int, int]:
+        """(how many readings of the series were due, how many of these came with a value).
+
+        They are due up to the newest one that came: younger ones may be late. On the first page of
+        a task they are due from the oldest one that came: the window may begin before the sensor
+        did.
+        """
+        oldest, newest = int(stamps.min()), int(stamps.max())
+        times = np.sort(stamps[present])
+        # Not np.unique: it hashes, and takes longer than all the rest of this together.
+        times = times[np.append(times[1:] != times[:-1], True)[: len(times)]]
+        expected = observed = 0
+        for window in part.read:
+            asked = Window(window.start, min(window.end, newest))
+            for piece, cadence_s in self._cadences.of(series, asked):
+                step = int((cadence_s or 0) * SECOND)
+                start = max(piece.start, oldest - step) if part.first else piece.start
+                if not step or start >= piece.end:
+                    continue
+                # Where the cadence changes there is a stamp that both grids go through.
+                phase = newest if piece.end == asked.end else piece.end
+                wanted = due(Window(start, piece.end), step, phase)
+                before, through = np.searchsorted(times, [start, piece.end], side="right").tolist()
+                expected += wanted
+                observed += min(through - before, wanted)
+        return expected, observed
 
     @property
     def empty(self) -> bool:
