@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.airdata import One, beijing, columns, france, rows, toronto
+from benchmarks.airfiles import One, beijing, columns, france, toronto
 from loader.durations import micros
 from loader.quality.checks import CHECK_NAMES, Checks
 from loader.qualityrules import rule_of
@@ -57,17 +57,13 @@ def judged(folder: Path) -> Iterator[Judged]:
 
 
 def every(folder: Path) -> Iterator[tuple[str, Series, One]]:
-    for station, group in toronto(folder / "openaq" / "explorer_toronto_2025").items():
-        for name, one in group.items():
-            yield "Toronto", _series(station, *name.split(" ", 1)), one
-    raw = folder / "openaq" / "france_raw_vs_injected"
-    for file, (one, _, _) in france(raw).items():
-        first = rows(raw / "raw" / f"{file}.csv.gz")[0]
-        yield "France", _series(file, first["parameter"], first["units"]), one
-    known = {"pm": ("pm25", "µg/m³"), "TEMP": ("temperature", "c"), "PRES": ("pressure", "hpa")}
-    for name, one in beijing(folder / "airquality" / "PRSA_data_2010.1.1-2014.12.31.csv.gz").items():
-        if name in known:
-            yield "Beijing", _series("1", *known[name]), one
+    for of, one in toronto(folder / "openaq" / "explorer_toronto_2025").items():
+        yield "Toronto", _series(of.station, of.parameter, of.unit), one
+    for file in france(folder / "openaq" / "france_raw_vs_injected"):
+        of = file.series
+        yield "France", _series(of.station, of.parameter, of.unit), file.raw
+    for of, one in beijing(folder / "airquality" / "PRSA_data_2010.1.1-2014.12.31.csv.gz").items():
+        yield "Beijing", _series("1", of.parameter, of.unit), one
     yield from italy(folder / "airquality" / "AirQualityUCI.csv")
 
 
