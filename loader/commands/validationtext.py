@@ -66,10 +66,10 @@ def _remarks(file: File) -> Iterator[str]:
     if file.cut:
         yield "goes on after the last line read (--max-lines)"
     if file.naive:
-        yield f"{plural(file.naive, 'times')} without a zone"
+        yield f"{plural(file.naive, 'time')} without a zone"
     for what in ("absent", "nan", "infinite"):
         if count := getattr(file.values, what):
-            yield f"{plural(count, 'values')} {what}"
+            yield f"{plural(count, 'value')} {what}"
     for rule, count in sorted(file.failing.items()):
         yield f"{number(count)} {rule}"
     yield from file.notes
@@ -84,11 +84,11 @@ def _schemas(files: Sequence[File]) -> None:
     for (_, roles), same in seen.items():
         title = "columns" if len(seen) == 1 else f"columns of {same[0].path}"
         if len(seen) > 1 and len(same) > 1:
-            title += f" and {plural(len(same) - 1, 'others')}"
+            title += f" and {plural(len(same) - 1, 'other')}"
         taken: Mapping[str, str] = dict(roles)
-        line("")
+        line("", clean(title))
         rows = [[name, kind, taken.get(name, "not used")] for name, kind in same[0].types.items()]
-        table([Column("column"), Column("holds"), Column("taken for")], rows, title)
+        table([Column("column"), Column("holds"), Column("taken for")], rows)
 
 
 def _checks(found: Examination) -> None:
@@ -112,10 +112,10 @@ def _checks(found: Examination) -> None:
         "again": "in several files",
         "revised": "in several files with different values",
     }
-    told = [f"{plural(said[name], 'readings')} {text}" for name, text in words.items() if said[name]]
+    told = [f"{plural(said[name], 'reading')} {text}" for name, text in words.items() if said[name]]
     unordered = sum(t.unordered for t in found.tallies)
     if unordered:
-        told.append(f"{plural(unordered, 'readings')} out of order")
+        told.append(f"{plural(unordered, 'reading')} out of order")
     line(*told)
 
 
@@ -177,7 +177,7 @@ def _telling(tally: Tally) -> str:
         value, count = tally.code
         told.append(f"{value:g} comes {number(count)} times: a code for no value? see quality.sentinels")
     if tally.moved:
-        told.append(f"moved {plural(tally.moved, 'times')}")
+        told.append(f"moved {plural(tally.moved, 'time')}")
     return "; ".join(told)
 
 
@@ -206,7 +206,7 @@ def _gaps(found: Examination) -> None:
         Column("to"),
         Column("missing", right=True),
     ]
-    title = f"{plural(found.gaps.count, 'gaps')} with {plural(found.gaps.missing, 'readings')} missing"
+    title = f"{plural(found.gaps.count, 'gap')} with {plural(found.gaps.missing, 'reading')} missing"
     table(columns, rows[:5], title + ("; the longest five" if found.gaps.count > 5 else ""))
 
 
