@@ -15,9 +15,9 @@ from loader.commands.output import Column, document, iso, note, table
 from loader.commands.selection import (
     NOTHING_LOADED,
     Period,
+    Selection,
     chosen_series,
     json_option,
-    period,
     period_options,
     series_options,
 )
@@ -77,12 +77,8 @@ class Odd:
 @click.pass_context
 def command(
     ctx: click.Context,
-    names: tuple[str, ...],
-    stations: tuple[str, ...],
-    parameters: tuple[str, ...],
-    sensors: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    asked: Selection,
+    when: Period,
     detector: str | None,
     scan: bool,
     limit: int,
@@ -93,18 +89,12 @@ def command(
     Runs judge what is new; --scan judges what is stored already, with the detectors of the
     configuration.
     """
-    from loader.readings import Window
-
     context: Context = ctx.obj
-    when = period(since, until)
-    window = Window(
-        -(2**62) if when.since is None else when.since, 2**62 if when.until is None else when.until
-    )
-    series = chosen_series(context, names, stations, parameters, sensors)
+    series = chosen_series(context, asked)
     if scan:
-        found = _scanned(context.store(), series, window, _detectors(context, detector, when))
+        found = _scanned(context.store(), series, when.window, _detectors(context, detector, when))
     else:
-        found = _stored(context.store(), series, window, detector)
+        found = _stored(context.store(), series, when.window, detector)
     newest = nlargest(limit + 1, found, key=lambda odd: (odd.time, -odd.series.id, odd.detector))
     shown = newest[:limit]
     if as_json:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loader.commands.output import Column, document, iso, iso_or_none, note, number, table
-from loader.commands.selection import NOTHING_LOADED, chosen_series, json_option, period, series_options
+from loader.commands.selection import (
+    NOTHING_LOADED,
+    Selection,
+    chosen_series,
+    json_option,
+    period,
+    series_options,
+)
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
@@ -31,10 +38,7 @@ DETECTOR = "drift"
 @click.pass_context
 def command(
     ctx: click.Context,
-    names: tuple[str, ...],
-    stations: tuple[str, ...],
-    parameters: tuple[str, ...],
-    sensors: tuple[str, ...],
+    asked: Selection,
     since: str | None,
     history: bool,
     as_json: bool,
@@ -47,7 +51,7 @@ def command(
     context: Context = ctx.obj
     start = period(since, None).since
     store = context.store()
-    series = {s.id: s for s in chosen_series(context, names, stations, parameters, sensors)}
+    series = {s.id: s for s in chosen_series(context, asked)}
     found: list[FoundDrift] = []
     standing: dict[int, Standing] = {}
     for source in sorted({s.source for s in series.values()}):

@@ -11,7 +11,7 @@ import click
 from loader.commands.onereading import in_unit, newest_flagged, parts, that_has, title
 from loader.commands.options import moment, source_option
 from loader.commands.output import Column, clean, document, iso, line, note, table
-from loader.commands.selection import chosen_series, json_option
+from loader.commands.selection import Selection, chosen_series, json_option
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def command(
         if name or sensor or parameter:
             raise UsageError("name the series either in READING or by --source, --sensor and --parameter")
         name, sensor, parameter, text = parts(text)
-    series = chosen_series(context, _tuple(name), _tuple(station), _tuple(parameter), _tuple(sensor))
+    series = chosen_series(
+        context, Selection(_tuple(name), _tuple(station), _tuple(parameter), _tuple(sensor))
+    )
     if unit is not None:
         series = in_unit(series, unit)
     store = context.store()

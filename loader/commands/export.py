@@ -10,8 +10,9 @@ import click
 from loader.commands.output import FileOutput, StdOutput, note
 from loader.commands.selection import (
     NOTHING_LOADED,
+    Period,
+    Selection,
     chosen_series,
-    period,
     period_options,
     series_options,
 )
@@ -67,12 +68,8 @@ SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "js
 @click.pass_context
 def command(
     ctx: click.Context,
-    names: tuple[str, ...],
-    stations: tuple[str, ...],
-    parameters: tuple[str, ...],
-    sensors: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    asked: Selection,
+    when: Period,
     form: str | None,
     layout: str,
     zone: str,
@@ -86,14 +83,9 @@ def command(
     gets an apostrophe before it; numbers are never touched.
     """
     from loader.export import Form, Layout, Style, export
-    from loader.readings import Window
 
     context: Context = ctx.obj
-    when = period(since, until)
-    series = chosen_series(context, names, stations, parameters, sensors)
-    window = Window(
-        -(2**62) if when.since is None else when.since, 2**62 if when.until is None else when.until
-    )
+    series = chosen_series(context, asked)
     style = Style(
         form=Form(form or SUFFIXES.get(output.suffix.lower(), "csv")),
         layout=Layout(layout),
@@ -105,7 +97,7 @@ def command(
         _tell_zones(series)
     pieces = 0
     with StdOutput() if output == Path("-") else FileOutput(output) as out:
-        for piece in export(context.store(), series, window, style):
+        for piece in export(context.store(), series, when.window, style):
             out.write(piece)
             pieces += 1
     if pieces == (0 if style.form is Form.NDJSON else 1):

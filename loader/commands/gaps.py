@@ -12,9 +12,10 @@ from loader.commands.options import detach_option, log_level_option
 from loader.commands.output import clean, document, documents, iso, line, note, number, plural, span
 from loader.commands.selection import (
     NOTHING_LOADED,
+    Period,
+    Selection,
     chosen_series,
     json_option,
-    period,
     period_options,
     series_options,
 )
@@ -41,12 +42,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
-    names: tuple[str, ...],
-    stations: tuple[str, ...],
-    parameters: tuple[str, ...],
-    sensors: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    asked: Selection,
+    when: Period,
     heals: bool,
     dry_run: bool,
     detach: bool,
@@ -67,8 +64,7 @@ def command(
     if not heals and (dry_run or detach):
         raise UsageError("--dry-run and --detach need --heal")
     context: Context = ctx.obj
-    when = period(since, until)
-    series = chosen_series(context, names, stations, parameters, sensors)
+    series = chosen_series(context, asked)
     end = when.now if when.until is None else when.until
     if heals:
         from loader.commands.execution import CONFIG, runnable
@@ -76,7 +72,13 @@ def command(
 
         sources = tuple(dict.fromkeys(s.source for s in series))
         chosen = runnable(context, sources) if sources else []
-        work = Heal(since=when.since, until=end, stations=stations, parameters=parameters, sensors=sensors)
+        work = Heal(
+            since=when.since,
+            until=end,
+            stations=asked.stations,
+            parameters=asked.parameters,
+            sensors=asked.sensors,
+        )
         if not sources:
             note(NOTHING_LOADED)
         elif not chosen:

@@ -14,10 +14,10 @@ from loader.commands.output import Column, bar, document, iso, note, number, plu
 from loader.commands.selection import (
     NOTHING_LOADED,
     Period,
+    Selection,
     chosen_series,
     chosen_sources,
     json_option,
-    period,
     period_options,
     series_options,
 )
@@ -116,12 +116,8 @@ class Group(click.Group):
 @click.pass_context
 def command(
     ctx: click.Context,
-    names: tuple[str, ...],
-    stations: tuple[str, ...],
-    parameters: tuple[str, ...],
-    sensors: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    asked: Selection,
+    when: Period,
     by: str,
     upstream: bool,
     as_json: bool,
@@ -135,15 +131,14 @@ def command(
         _refuse_options(ctx)
         return
     context: Context = ctx.obj
-    when = period(since, until)
     if by == "run":
-        if stations or parameters or sensors or upstream:
+        if asked.stations or asked.parameters or asked.sensors or upstream:
             raise UsageError("--by run is about whole runs: give --source, --since and --until only")
-        chosen = chosen_sources(context, names)
+        chosen = chosen_sources(context, asked.sources)
         rows = dict(_of_runs(context.store(), chosen, when))
         waiting = 0
     else:
-        series = chosen_series(context, names, stations, parameters, sensors)
+        series = chosen_series(context, asked)
         weights = context.config().quality.weights.as_weights()
         rows, waiting = _of_days(context.store(), series, when, by, weights, upstream)
     if as_json:

@@ -13,7 +13,7 @@ import click
 
 from loader.commands.options import source_option
 from loader.commands.output import FileOutput, StdOutput
-from loader.commands.selection import check, chosen_series, chosen_sources
+from loader.commands.selection import Selection, check, chosen_series, chosen_sources
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _long(context: Context, names: tuple[str, ...], parameters: tuple[str, ...])
     """The stored series that fit; before anything was loaded, one for each parameter and unit that
     the configuration names."""
     if context.store().sources():
-        return _named(chosen_series(context, names, (), parameters, ()))
+        return _named(chosen_series(context, Selection(names, parameters=parameters)))
     sources = chosen_sources(context, names)
     configured = context.config().quality.parameters
     check(parameters, configured, "parameter")
@@ -145,7 +145,9 @@ def _wide(
     from loader.export import Form, Layout, Style, export
     from loader.readings import Window
 
-    series = chosen_series(context, names, (), parameters, ()) if context.store().sources() else []
+    series = (
+        chosen_series(context, Selection(names, parameters=parameters)) if context.store().sources() else []
+    )
     if wanted is None:
         # The header that an export of these series has.
         style = Style(form=Form.CSV, layout=Layout.WIDE)

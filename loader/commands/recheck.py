@@ -9,7 +9,7 @@ import click
 
 from loader.commands.options import detach_option
 from loader.commands.output import Column, document, line, note, number, table
-from loader.commands.selection import check, json_option, period, period_options
+from loader.commands.selection import Period, check, json_option, period_options
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
@@ -32,8 +32,7 @@ def command(
     sources: tuple[str, ...],
     stations: tuple[str, ...],
     parameters: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    when: Period,
     dry_run: bool,
     detach: bool,
     as_json: bool,
@@ -47,7 +46,6 @@ def command(
     from loader.work import Recheck
 
     context: Context = ctx.obj
-    when = period(since, until)
     configured, store = context.config().sources, context.store()
     check(sources, configured, "source")
     chosen = [name for name in configured if not sources or name in sources]

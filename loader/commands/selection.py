@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,6 +16,7 @@ from loader.errors import UsageError
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.contracts import Reports
+    from loader.readings import Window
     from loader.records import StoredSeries
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,8 +27,30 @@ SHOWN = 12
 NOTHING_LOADED = "nothing has been loaded yet: `loader run` loads what the configuration asks for"
 
 
-def series_options(command: F) -> F:
-    """The options that choose series, as `names`, `stations`, `parameters`, `sensors`."""
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What --source, --station, --parameter and --sensor ask for; without any of one kind, all."""
+
+    sources: tuple[str, ...] = ()
+    stations: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    sensors: tuple[str, ...] = ()
+
+
+def series_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that choose series, as one `Selection` called `asked`."""
+
+    @wraps(command)
+    def chosen(
+        *args: Any,
+        names: tuple[str, ...],
+        stations: tuple[str, ...],
+        parameters: tuple[str, ...],
+        sensors: tuple[str, ...],
+        **rest: Any,
+    ) -> None:
+        command(*args, asked=Selection(names, stations, parameters, sensors), **rest)
+
     for option in reversed(
         (
             click.option(
@@ -51,12 +75,17 @@ def series_options(command: F) -> F:
             ),
         )
     ):
-        command = option(command)
-    return command
+        chosen = option(chosen)
+    return chosen
 
 
-def period_options(command: F) -> F:
-    """`--since` and `--until`: texts for `moment`."""
+def period_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--since` and `--until`, as one `Period` called `when`."""
+
+    @wraps(command)
+    def bounded(*args: Any, since: str | None, until: str | None, **rest: Any) -> None:
+        command(*args, when=period(since, until), **rest)
+
     for option in (
         click.option("--until", metavar="TIME", help="Up to and with this time (default: no end)."),
         click.option(
@@ -65,8 +94,8 @@ def period_options(command: F) -> F:
             help="After this time: ISO 8601, or 7d = seven days ago (default: the start).",
         ),
     ):
-        command = option(command)
-    return command
+        bounded = option(bounded)
+    return bounded
 
 
 def json_option(command: F) -> F:
@@ -88,6 +117,15 @@ class Period:
     since: int | None
     until: int | None
     now: int
+
+    @property
+    def window(self) -> Window:
+        """The same; an open end is as far away as can be."""
+        from loader.readings import Window
+
+        return Window(
+            -(2**62) if self.since is None else self.since, 2**62 if self.until is None else self.until
+        )
 
 
 def period(since: str | None, until: str | None) -> Period:
@@ -116,33 +154,28 @@ def chosen_sources(context: Context, names: Sequence[str]) -> list[str]:
     return [name for name in known if name in names] if names else known
 
 
-def chosen_series(
-    context: Context,
-    names: Sequence[str],
-    stations: Sequence[str],
-    parameters: Sequence[str],
-    sensors: Sequence[str],
-) -> list[StoredSeries]:
+def chosen_series(context: Context, asked: Selection) -> list[StoredSeries]:
     """The stored series that fit all that was asked for, by id.
 
     Raises UsageError for a name that nothing has; what exists but does not fit the rest selects
     nothing.
     """
     reports: Reports = context.store()
+    names = asked.sources
     if names:
         chosen_sources(context, names)
     series = [
         s for s in reports.series(names[0] if len(names) == 1 else None) if not names or s.source in names
     ]
-    check(stations, (s.series.station for s in series), "station")
-    check(parameters, (s.series.parameter for s in series), "parameter")
-    check(sensors, (s.series.sensor for s in series), "sensor")
+    check(asked.stations, (s.series.station for s in series), "station")
+    check(asked.parameters, (s.series.parameter for s in series), "parameter")
+    check(asked.sensors, (s.series.sensor for s in series), "sensor")
     return [
         s
         for s in series
-        if (not stations or s.series.station in stations)
-        and (not parameters or s.series.parameter in parameters)
-        and (not sensors or s.series.sensor in sensors)
+        if (not asked.stations or s.series.station in asked.stations)
+        and (not asked.parameters or s.series.parameter in asked.parameters)
+        and (not asked.sensors or s.series.sensor in asked.sensors)
     ]
 
 

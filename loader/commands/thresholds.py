@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loader.commands.output import clean, document, iso, line, note, number, plural
-from loader.commands.selection import chosen_series, json_option, period, period_options, series_options
+from loader.commands.selection import (
+    Period,
+    Selection,
+    chosen_series,
+    json_option,
+    period_options,
+    series_options,
+)
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
@@ -42,12 +49,8 @@ def command() -> None:
 @click.pass_context
 def suggest(
     ctx: click.Context,
-    names: tuple[str, ...],
-    stations: tuple[str, ...],
-    parameters: tuple[str, ...],
-    sensors: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    asked: Selection,
+    when: Period,
     by: str,
     attenuated: bool,
     climatology: bool,
@@ -58,16 +61,10 @@ def suggest(
     Only readings that are good or not evaluated count. The margins are wide: of the readings they
     were learned from, the rules flag 0.5 % at most, with --climatology 2.5 %.
     """
-    from loader.readings import Window
-
     context: Context = ctx.obj
-    when = period(since, until)
-    window = Window(
-        -(2**62) if when.since is None else when.since, 2**62 if when.until is None else when.until
-    )
-    series = chosen_series(context, names, stations, parameters, sensors)
+    series = chosen_series(context, asked)
     found = [
-        _learn(context, key, members, window, climatology=climatology, attenuated=attenuated)
+        _learn(context, key, members, when.window, climatology=climatology, attenuated=attenuated)
         for key, members in sorted(_grouped(series, by).items())
     ]
     if as_json:
@@ -75,7 +72,7 @@ def suggest(
         return
     if not any(one.settings for one in found):
         note("nothing can be learned: too few usable readings fit what was asked for")
-    source = names[0] if len(set(names)) == 1 and by == "parameter" else None
+    source = asked.sources[0] if len(set(asked.sources)) == 1 and by == "parameter" else None
     line(*_yaml(found, source))
 
 
