@@ -127,6 +127,8 @@ def _groups(
     around: list[Stretch] = []
     rows = 0
     all_parts = _parts(reaches, changed, stored)
+    if not all_parts:
+        return
     stretches = [_stretch(reaches, changed, part) for part in all_parts]
     widened = _widened(reaches, stretches, stored)
     for part, one, inside in zip(all_parts, widened, stored.count(widened), strict=True):

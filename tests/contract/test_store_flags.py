@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from builders import Loading, Row, at, readings, series, span
+from builders import ZERO, Loading, Row, at, readings, series, span
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from stores import AnyStore, StoreCase
 
+from benchmarks.airfiles import france
 from loader import context
 from loader.errors import Refused
 from loader.quality import rules
 from loader.quality.checks import Checks
+from loader.qualityrules import rule_of
+from loader.qualitysettings import QualitySettings, SourceQuality
 from loader.readings import (
     HOUR,
     SECOND,
@@ -60,6 +65,8 @@ RULES = {
     "spike": rules.Rule(spike=rules.SpikeRule(rules.Limits(2.0, 6.0), differential=True)),
     "plain": rules.Rule(expected=True, fail=(0.0, 10.0)),
 }
+
+FRANCE = Path(__file__).parents[2] / ".." / "shared" / "data" / "openaq" / "france_raw_vs_injected"
 
 Truth = dict[tuple[str, float], float | None]
 
@@ -163,6 +170,34 @@ def stretch(touched: dict[str, Window], before: dict[Any, Any], after: dict[Any,
             start = at(earlier[-1]) if earlier else at(min(changed)) - 1
             known = touched.get(sensor, Window(start, at(max(changed))))
             touched[sensor] = Window(min(known.start, start), max(known.end, at(max(changed))))
+
+
+def test_flags_of_real_readings_are_those_of_the_whole(store: AnyStore) -> None:
+    """Air data with the shipped rules, in shuffled portions of any size: first as it was measured, then
+    revised by the same with errors in it. Every flag is the one that the files have as a whole."""
+    if not FRANCE.is_dir():
+        pytest.skip(f"no air data at {FRANCE.resolve()}")
+    measured: dict[tuple[Series, int], float] = {}
+    spoilt: dict[tuple[Series, int], float] = {}
+    for file in france(FRANCE):
+        for rows, (times, numbers) in ((measured, file.raw), (spoilt, file.injected)):
+            rows |= {(file.series, t): v for t, v in zip(times.tolist(), numbers.tolist(), strict=True)}
+    check = Checks(rule_of(QualitySettings(), SourceQuality()))
+    for size in (150, 1500):
+        loading = Loading(store, f"portions of {size}")
+        for rows in (measured, spoilt):
+            cells = list(rows)
+            random.Random(size).shuffle(cells)
+            for start in range(0, len(cells), size):
+                portion = cells[start : start + size]
+                loading.commit([(s, (t - ZERO) / HOUR, rows[s, t]) for s, t in portion], check=check)
+        assert_flags_of_the_whole(check, store, loading.source)
+        _, stored = columns_of(store, loading.source)
+        assert len(stored) == len(measured | spoilt)
+        objections = np.bitwise_or.reduce(stored.tests)
+        assert objections & Check.SPIKE
+        assert objections & Check.GROSS_RANGE
+        loading.lease.release()
 
 
 def test_a_changed_flag_is_no_revision(loading: Loading, query: Query) -> None:
