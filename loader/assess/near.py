@@ -85,17 +85,18 @@ def compare(  # noqa: PLR0917 - all that it needs
     return changed
 
 
-def told(reports: Reports, check: Checks, one: StoredSeries, time: int, value: float) -> str | None:
-    """Why a reading is at odds with near stations, with the figures; None where today's rule and
-    readings do not say so."""
+def told(reports: Reports, check: Checks, one: StoredSeries, reading: Readings) -> str | None:
+    """Why this one reading is at odds with near stations, with the figures; None where today's rule
+    and readings do not say so."""
     network = Network.of(check, reports.series(one.source))
-    if one.id not in network.near:
+    if one.id not in network.near or not usable(reading).all():
         return None
-    at, rule = np.array([time], np.int64), network.rules[one.id]
-    others = _others(reports, network, one.id, at, lambda _: None)
-    low, high, count = bounds(rule, at, others)
-    if not objects(rule, at, np.array([value]), others)[0]:
+    rule = network.rules[one.id]
+    others = _others(reports, network, one.id, reading.time, lambda _: None)
+    if not objects(rule, reading.time, reading.value, others)[0]:
         return None
+    low, high, count = bounds(rule, reading.time, others)
+    value = float(reading.value[0])
     return sentence(value, float(low[0]), float(high[0]), int(count[0]), one.series.unit)
 
 

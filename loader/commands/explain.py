@@ -167,7 +167,8 @@ def _explained(context: Context, store: Reports, one: StoredSeries, time: int) -
         value=None if np.isnan(value) else value,
         flag=int(near.flag[row]),
         tests=before,
-        reasons=_reasons(check, one, near, row, before, int(tests[row])),
+        reasons=_reasons(check, one, near, row, before, int(tests[row]))
+        + _near_stations(store, check, one, near, row),
         today=(int(flag[row]), int(tests[row])),
     )
 
@@ -188,14 +189,15 @@ def checks(context: Context, source: str) -> Checks:
 def _reasons(
     check: Checks, one: StoredSeries, near: Readings, row: int, stored: int, today: int
 ) -> list[_Reason]:
-    """A sentence for each bit that is set, or would be today, by bit."""
+    """A sentence for each bit that is set, or would be today, by bit; near stations apart."""
     from loader.quality.checks import CHECK_NAMES
+    from loader.readings import Check
 
     said = {e.check: e for e in check.explain([one.series], near, row)}
     reasons = []
     for bit, name in CHECK_NAMES.items():
         had, has = bool(stored & bit), bool(today & bit)
-        if not had and not has:
+        if (not had and not has) or bit == Check.NEIGHBOURS:
             continue
         if has and bit in said:
             flag, text = _word(int(said[bit].flag)), said[bit].text
@@ -203,6 +205,32 @@ def _reasons(
             flag, text = "", "it objected when the reading was flagged; the thresholds of today do not"
         reasons.append(_Reason(name, flag, text, had, has))
     return reasons
+
+
+def _near_stations(
+    store: Reports, check: Checks, one: StoredSeries, near: Readings, row: int
+) -> list[_Reason]:
+    """What near stations measured at the time, where the reading is at odds with them, or was."""
+    import numpy as np
+
+    from loader.assess.near import told
+    from loader.quality.checks import CHECK_NAMES
+    from loader.readings import Check, Flag
+
+    text = told(store, check, one, near.take(np.array([row])))
+    had = bool(int(near.tests[row]) & Check.NEIGHBOURS)
+    if text is None and not had:
+        return []
+    missing = "it was at odds with near stations; as they and the rule are now, it is not"
+    return [
+        _Reason(
+            CHECK_NAMES[Check.NEIGHBOURS],
+            _word(Flag.SUSPECT) if text else "",
+            text or missing,
+            had,
+            text is not None,
+        )
+    ]
 
 
 def _word(flag: int) -> str:
