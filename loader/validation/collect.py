@@ -68,7 +68,7 @@ class Collector:
         file.notes.append(f"has no reading of {', '.join(self._wishes.parameters)}")
 
     def done(self) -> Collected:
-        kinds = (np.int32, np.int64, np.float64, np.uint32, np.int32, np.int16, np.int32)
+        kinds = (np.int32, np.int64, np.float64, np.uint32, np.int32, np.int32, np.int32)
         columns: list[Any] = [
             np.concatenate([np.empty(0, kind), *(np.asarray(c[i], kind) for c in self._columns)])
             for i, kind in enumerate(kinds)

@@ -138,6 +138,17 @@ def test_of_each_kind_ten_are_kept_and_all_counted(tmp_path: Path) -> None:
     assert [t.line for t in found.troubles] == list(range(2, 12))
 
 
+def test_more_readings_than_can_be_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is not read, and the message says what to do."""
+    monkeypatch.setattr("loader.validation.collect.READINGS", 50)
+    found = validated(write(tmp_path, "a.csv", LONG + rows(60)))
+    (why,) = found.errors
+    assert why.endswith(
+        "a.csv:61: more than 50 readings are not held at once; take --sample, --parameter, or fewer files"
+    )
+    assert validated(tmp_path / "a.csv", sample=40).errors == []
+
+
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
     """The message lists those that are; a choice that contradicts itself is refused."""
     path = write(tmp_path, "a.csv", LONG + rows(2))
