@@ -11,7 +11,8 @@ from loader.journal import Alert, Dispatch, Mute, Notice, Phase, Severity
 from loader.journalcontracts import WITHDRAWN
 from loader.sqltext import storable
 from loader.stores.postgres import jsontext
-from loader.stores.postgres.session import SQL, Cursor, Sessions, micros, micros_or_none, stamp
+from loader.stores.postgres.session import SQL, Cursor, Sessions
+from loader.stores.postgres.times import micros, micros_or_none, stamp
 
 
 class PostgresAlertBook:

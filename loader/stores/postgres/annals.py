@@ -15,7 +15,8 @@ from loader import lateness
 from loader.readings import DAY, Int32, Int64, Reject
 from loader.records import Batch
 from loader.sqltext import storable
-from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp, stamps
+from loader.stores.postgres.session import SQL, Cursor
+from loader.stores.postgres.times import clamped, micros, stamp, stamps
 
 PAYLOAD = 65_536
 """Bytes of a rejected record that are kept."""

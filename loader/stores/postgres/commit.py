@@ -16,8 +16,9 @@ from loader.readings import Flag, Int32, Int64, Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.postgres import annals, findings, progress, rows
 from loader.stores.postgres.partitions import Months
-from loader.stores.postgres.session import SQL, Cursor, array, micros, stamp, stamps
+from loader.stores.postgres.session import SQL, Cursor
 from loader.stores.postgres.surroundings import Surroundings, reflag
+from loader.stores.postgres.times import array, micros, stamp, stamps
 
 TRIES = 3
 """How often a batch is compared again because another writer had been quicker."""

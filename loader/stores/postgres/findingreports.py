@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from loader.findings import Cadence, FoundAnomaly, FoundDrift, Model, Pending, QualityDay, Standing
 from loader.readings import Window
 from loader.stores.postgres.reports import PostgresReports
-from loader.stores.postgres.session import clamped, micros
+from loader.stores.postgres.times import clamped, micros
 
 CHUNK = 10_000
 """Rows asked for at once: whoever dawdles over them holds no transaction open."""

@@ -16,8 +16,9 @@ from loader.findings import Assessment, FoundAnomaly, Model
 from loader.readings import Readings, Window
 from loader.sqltext import storable
 from loader.stores.postgres.rows import Known
-from loader.stores.postgres.session import SQL, Cursor, clamped, micros, stamp, stamps
+from loader.stores.postgres.session import SQL, Cursor
 from loader.stores.postgres.surroundings import Surroundings, reflag
+from loader.stores.postgres.times import clamped, micros, stamp, stamps
 
 T = TypeVar("T")
 

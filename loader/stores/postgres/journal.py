@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from loader.journalcontracts import Grant
 from loader.readings import SECOND
-from loader.stores.postgres.session import SQL, Cursor, Sessions, micros, micros_or_none, stamp
+from loader.stores.postgres.session import SQL, Cursor, Sessions
+from loader.stores.postgres.times import micros, micros_or_none, stamp
 
 TIDY_ROWS = 5_000
 """Rows that `tidy` deletes in one transaction, so that locks and the log stay small."""

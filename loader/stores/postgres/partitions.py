@@ -12,7 +12,8 @@ from psycopg2 import errors, sql
 
 from loader.log import get_logger
 from loader.readings import Bool, Int64
-from loader.stores.postgres.session import SQL, Cursor, Session, clamped, one
+from loader.stores.postgres.session import SQL, Cursor, Session, one
+from loader.stores.postgres.times import clamped
 
 _PREFIX = "reading_"
 

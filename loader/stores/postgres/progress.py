@@ -12,7 +12,8 @@ from loader import ledger
 from loader.readings import Bool, Hole, Progress, Window
 from loader.records import Batch
 from loader.sqltext import storable
-from loader.stores.postgres.session import SQL, Cursor, micros, micros_or_none, stamp
+from loader.stores.postgres.session import SQL, Cursor
+from loader.stores.postgres.times import micros, micros_or_none, stamp
 
 _NEVER = -(2**62)
 

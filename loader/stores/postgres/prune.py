@@ -8,7 +8,8 @@ from functools import partial
 from loader.journal import Cutoffs
 from loader.stores.postgres import partitions
 from loader.stores.postgres.partitions import Stretch
-from loader.stores.postgres.session import SQL, Cursor, Transaction, one, stamp
+from loader.stores.postgres.session import SQL, Cursor, Transaction, one
+from loader.stores.postgres.times import stamp
 
 ROWS = 50_000
 """Rows deleted in one transaction, so that locks and the log stay small."""

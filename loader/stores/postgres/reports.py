@@ -14,16 +14,8 @@ from loader.journal import Cutoffs, LimitEvent, Severity
 from loader.readings import Hole, PartitionState, Readings, Series, Window
 from loader.records import Counts, Outcome, Quarantined, RunReport, StoredSeries
 from loader.stores.postgres import copy, progress, prune, schema
-from loader.stores.postgres.session import (
-    SQL,
-    Cursor,
-    Server,
-    Sessions,
-    clamped,
-    micros,
-    micros_or_none,
-    one,
-)
+from loader.stores.postgres.session import SQL, Cursor, Server, Sessions, one
+from loader.stores.postgres.times import clamped, micros, micros_or_none
 
 T = TypeVar("T")
 

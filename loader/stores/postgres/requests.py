@@ -8,7 +8,8 @@ from typing import Any
 from loader.journal import Request, RequestState
 from loader.sqltext import storable
 from loader.stores.postgres import jsontext
-from loader.stores.postgres.session import SQL, Cursor, Sessions, micros, micros_or_none, one, stamp
+from loader.stores.postgres.session import SQL, Cursor, Sessions, one
+from loader.stores.postgres.times import micros, micros_or_none, stamp
 
 
 class PostgresRequests:

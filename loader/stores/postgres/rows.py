@@ -15,7 +15,8 @@ from loader.readings import DAY, Bool, Float64, Int32, Int64, Readings, Window
 from loader.records import Batch
 from loader.stores.postgres import copy
 from loader.stores.postgres.partitions import MonthMissing, Months
-from loader.stores.postgres.session import SQL, Cursor, array, clamped, one, stamps
+from loader.stores.postgres.session import SQL, Cursor, one
+from loader.stores.postgres.times import array, clamped, stamps
 
 STREAMED = 4 << 20
 """Bytes of stored rows held before those that no reading meets are let go: about 120,000 rows."""

@@ -7,13 +7,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-import numpy as np
-import numpy.typing as npt
 import psycopg2
 from psycopg2 import extensions
 
@@ -34,24 +32,9 @@ class Transaction(Protocol):
     def __call__(self, work: Callable[[Cursor], T], /) -> T: ...
 
 
-SQL = {
-    name: sql
-    for file in (
-        "queries.sql",
-        "surroundings.sql",
-        "findings.sql",
-        "forget.sql",
-        "prune.sql",
-        "journal.sql",
-    )
-    for name, sql in queries(Path(__file__).with_name(file)).items()
-}
+SQL = {name: sql for file in Path(__file__).parent.glob("*.sql") for name, sql in queries(file).items()}
 
 OLDEST_SERVER = 15
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
-_LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 # What libpq and the server say while connecting, when waiting will not help. There is no error
 # code to go by: the connection does not exist yet.
@@ -84,41 +67,6 @@ _BROKEN = {
     "42P01": "a table is missing: was the schema set up?",
     "42703": "a column is missing: is the schema from another version?",
 }
-
-
-def stamp(micros: int | None) -> datetime | None:
-    """Microseconds UTC as the driver wants them. Raises StoreError beyond the years 1 to 9999."""
-    if micros is None:
-        return None
-    try:
-        return EPOCH + timedelta(microseconds=micros)
-    except OverflowError:
-        raise StoreError(f"time {micros} (microseconds) lies outside the years 1 to 9999") from None
-
-
-def clamped(micros: int) -> datetime:
-    """As `stamp`, but a time beyond what can be stored becomes the last one that can."""
-    return EPOCH + timedelta(microseconds=min(max(micros, _FIRST), _LAST))
-
-
-def stamps(times: npt.ArrayLike) -> str:
-    """Microseconds UTC as the server reads an array of times, clamped. A fifth of the work that
-    a list of datetimes makes."""
-    moments = np.clip(np.asarray(times, np.int64), _FIRST, _LAST).astype("datetime64[us]")
-    return "{" + ",".join(np.datetime_as_string(moments, timezone="UTC").tolist()) + "}"
-
-
-def array(numbers: npt.ArrayLike) -> str:
-    """Whole numbers as the server reads an array of them."""
-    return "{" + ",".join(map(str, np.asarray(numbers).tolist())) + "}"
-
-
-def micros(moment: datetime) -> int:
-    return (moment - EPOCH) // _MICROSECOND
-
-
-def micros_or_none(moment: datetime | None) -> int | None:
-    return None if moment is None else micros(moment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,10 @@ from loader.stores.postgres.session import (
     Server,
     Session,
     Sessions,
-    clamped,
     one,
-    stamp,
     transact,
 )
+from loader.stores.postgres.times import clamped, stamp
 
 T = TypeVar("T")
 

@@ -12,7 +12,8 @@ from loader.context import ROWS, Stretch
 from loader.readings import DAY, Bool, Float64, Int32, Int64, Readings
 from loader.stores.postgres import copy
 from loader.stores.postgres.rows import Known
-from loader.stores.postgres.session import SQL, Cursor, array, clamped, stamps
+from loader.stores.postgres.session import SQL, Cursor
+from loader.stores.postgres.times import array, clamped, stamps
 
 NEAR = 31 * DAY
 """How far the nearest readings are looked for at first: every month more is planned for."""
