@@ -221,6 +221,36 @@ def test_parquet(tmp_path: Path) -> None:
     assert "is no Parquet file that can be read" in why
 
 
+def test_every_format_tells_the_same(tmp_path: Path) -> None:
+    """The same records as CSV, JSON, NDJSON and Parquet have the same readings, flags and score."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    lines = rows(90).splitlines()
+    lines[7], lines[8] = lines[7].rsplit(",", 1)[0] + ",-999", lines[8].rsplit(",", 1)[0] + ",2000"
+    lines = [*lines[:40], *lines[50:], lines[60]]
+    names = LONG.strip().split(",")
+    records = [dict(zip(names, line.split(","), strict=True)) for line in lines]
+    typed = [record | {"value": float(record["value"])} for record in records]
+    pq.write_table(pa.Table.from_pylist(typed), tmp_path / "a.parquet")
+    found = [
+        validated(path)
+        for path in (
+            write(tmp_path, "a.csv", LONG + "\n".join(lines)),
+            write(tmp_path, "a.json", json.dumps(typed, indent=2)),
+            write(tmp_path, "a.ndjson", "\n".join(map(json.dumps, typed))),
+            tmp_path / "a.parquet",
+        )
+    ]
+    assert [one.files[0].format for one in found] == ["csv", "json", "ndjson", "parquet"]
+    first = found[0]
+    assert (first.counts.missing, first.counts.failed, first.gaps.missing) == (1, 1, 10)
+    for other in found[1:]:
+        assert other.readings.flag.tolist() == first.readings.flag.tolist()
+        assert other.readings.tests.tolist() == first.readings.tests.tolist()
+        assert (other.counts, other.score, other.repeats) == (first.counts, first.score, first.repeats)
+
+
 def test_max_lines_ends_a_file_early(tmp_path: Path) -> None:
     """And says so, unless there is nothing more."""
     path = write(tmp_path, "a.csv", LONG + rows(100))
