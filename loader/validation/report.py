@@ -170,8 +170,8 @@ def _plots(found: Examination, drawn: Sequence[int]) -> Iterator[str]:
     if drawn:
         yield (
             "<p class=soft>Points are readings that are suspect (orange) or fail (red); where the pointer"
-            " rests on one, it says why. Ticks below the line are missing readings. Bars show how many of the"
-            " readings that were due on a day came.</p>\n"
+            " rests on one, it says why. Ticks below the line are missing readings. Bars show how many"
+            " of the readings that were due on a day came.</p>\n"
         )
     for i in drawn:
         t = found.tallies[i]
