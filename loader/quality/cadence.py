@@ -43,7 +43,8 @@ OUTAGE = 16
 
 _BLOCK = 1 << 16
 
-_NICE = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
+NICE = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
+"""So many seconds, minutes, hours or days are usual cadences."""
 
 Episode = tuple[int, float]
 """(from_time, cadence_s): after this stamp (microseconds UTC) a reading is due every so many seconds."""
@@ -150,7 +151,7 @@ def rounded(seconds: float, declared_s: float | None) -> float:
     if declared_s and abs(seconds - declared_s) <= 0.05 * declared_s:
         return declared_s
     for unit in (86_400.0, 3600.0, 60.0, 1.0):
-        usual = min((n * unit for n in _NICE), key=lambda u: abs(u - seconds))
+        usual = min((n * unit for n in NICE), key=lambda u: abs(u - seconds))
         if abs(usual - seconds) <= 0.02 * usual:
             return usual
     return float(f"{seconds:.3g}")

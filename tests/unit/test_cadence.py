@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from statistics import median_low
 
 import numpy as np
@@ -11,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader.quality.cadence import (
+    DIFFERENT,
+    NICE,
     OUTAGE,
     PERIODS,
     STEPS,
+    WANDER,
     Cadences,
     Episode,
     learn,
@@ -255,3 +259,17 @@ def test_where_there_is_no_grid_nothing_is_beside_it() -> None:
     for times in ([], [1], [1, 2]):
         assert not off_grid(np.array(times, np.int64), 60.0).any()
     assert not off_grid(np.array([1, 2, 3], np.int64), 0.0).any()
+
+
+def test_the_documented_numbers_are_those_of_the_code() -> None:
+    """The section on cadences names each of them."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")
+    section = text.partition("## How often a series reports")[2].partition("\n## ")[0]
+    assert f"{STEPS} steps in a row" in section
+    assert (6, "six periods" if "six periods" in section else "") == (PERIODS, "six periods")
+    assert (WANDER, DIFFERENT) == (1 / 5, 1 / 10)
+    assert "a fifth of it" in section
+    assert "by more than a tenth" in section
+    assert f"more than {OUTAGE} cadences is an\n  outage and counts as {OUTAGE}" in section
+    *most, last = map(str, NICE)
+    assert f"({', '.join(most)} or {last} seconds" in section
