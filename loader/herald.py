@@ -13,6 +13,7 @@ from loader.alerts.rules import failed_in_a_row
 from loader.contracts import Clock, Database, Lease, Usage
 from loader.errors import LoaderError
 from loader.log import get_logger
+from loader.quality.drift import DRIFT
 from loader.readings import DAY
 from loader.records import Outcome, RunReport
 
@@ -202,6 +203,7 @@ class Herald:
         if self._metrics is None:
             return
         runs = [r for r in store.runs(source, 100) if r.outcome is not None]
+        alerting = {(s.series_id, s.detector == DRIFT) for s in store.standings(source) if s.alerting}
         self._metrics.state(
             source,
             newest=max(
@@ -210,6 +212,9 @@ class Herald:
             failures=len(failed_in_a_row(runs)),
             quality=next((r.quality for r in runs if r.quality is not None), None),
             holes=sum(len(p.holes) for p in store.partitions(source)),
+            anomalous=sum(not drifts for _, drifts in alerting),
+            drifting=sum(drifts for _, drifts in alerting),
+            pending=len(store.pending(source)),
             next_run=self._audience.next_run(source),
             last_success=next((r.finished for r in runs if r.outcome is Outcome.OK), None),
         )

@@ -64,6 +64,9 @@ class Metrics:
             "consecutive_failures": "Runs in a row that failed.",
             "quality_score": "Score of the newest run that has one, 0 to 100.",
             "holes": "Windows that could not be read yet.",
+            "anomalous_series": "Series that stand alerting with a detector of anomalies.",
+            "drifting_series": "Series that stand alerting with drift.",
+            "pending_series": "Series with readings that were not assessed yet.",
             "next_run_timestamp_seconds": "When the next run is due.",
         }
         self._gauges = {
@@ -124,6 +127,9 @@ class Metrics:
         holes: int,
         next_run: int | None,
         last_success: int | None,
+        anomalous: int = 0,
+        drifting: int = 0,
+        pending: int = 0,
     ) -> None:
         """How the source stands. Times in microseconds UTC; what is unknown stays as it was."""
         seen = {
@@ -131,6 +137,9 @@ class Metrics:
             "consecutive_failures": float(failures),
             "quality_score": quality,
             "holes": float(holes),
+            "anomalous_series": float(anomalous),
+            "drifting_series": float(drifting),
+            "pending_series": float(pending),
             "next_run_timestamp_seconds": _seconds(next_run),
             "last_success_timestamp_seconds": _seconds(last_success),
         }

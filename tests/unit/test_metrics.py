@@ -52,6 +52,9 @@ def test_everything_begins_at_nought() -> None:
             "loader_consecutive_failures",
             "loader_quality_score",
             "loader_holes",
+            "loader_anomalous_series",
+            "loader_drifting_series",
+            "loader_pending_series",
             "loader_next_run_timestamp_seconds",
         ):
             assert found[name, frozenset({("source", source)})] == 0
@@ -92,13 +95,19 @@ def test_the_state_is_shown_in_seconds() -> None:
     metrics.state(
         "a", newest=NOW, failures=3, quality=97.5, holes=2, next_run=NOW + 500_000, last_success=NOW
     )
-    metrics.state("a", newest=None, failures=0, quality=None, holes=0, next_run=None, last_success=None)
+    metrics.state(
+        "a", newest=None, failures=0, quality=None, holes=0, next_run=None, last_success=None,
+        anomalous=1, drifting=2, pending=3,
+    )  # fmt: skip
     assert value(metrics, "loader_newest_reading_timestamp_seconds", source="a") == 1.8e9
     assert value(metrics, "loader_next_run_timestamp_seconds", source="a") == 1.8e9 + 0.5
     assert value(metrics, "loader_last_success_timestamp_seconds", source="a") == 1.8e9
     assert value(metrics, "loader_quality_score", source="a") == 97.5
     assert value(metrics, "loader_consecutive_failures", source="a") == 0
     assert value(metrics, "loader_holes", source="a") == 0
+    assert value(metrics, "loader_anomalous_series", source="a") == 1
+    assert value(metrics, "loader_drifting_series", source="a") == 2
+    assert value(metrics, "loader_pending_series", source="a") == 3
 
 
 def test_a_reload_adds_and_removes_sources() -> None:
