@@ -1,0 +1,111 @@
+"""The pure parts of an assessment against slow, plain ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loader.assess.cadences import learned
+from loader.assess.columns import TAIL, Collector
+from loader.assess.days import quality_days
+from loader.assess.findings import comparisons
+from loader.quality.cadence import learn
+from loader.quality.score import Weights
+from loader.readings import DAY, HOUR, SECOND, Flag, Int64, Readings, Window
+
+START = 20_000 * DAY
+
+
+@st.composite
+def stamps(draw: st.DrawFn) -> Int64:
+    """Stretches of one cadence each, with gaps and stamps in between."""
+    steps: list[int] = []
+    for _ in range(draw(st.integers(1, 4))):
+        cadence = draw(st.sampled_from([900, 3600, 3700, 7200]))
+        lost = draw(st.sampled_from([0.0, 0.1, 0.45]))
+        chance = np.random.default_rng(draw(st.integers(0, 999)))
+        for _ in range(draw(st.integers(0, 150))):
+            steps.append(cadence * (1 + int(chance.random() < lost)) + int(chance.integers(-20, 20)))
+    return np.asarray(START + np.cumsum(np.array([1, *steps], np.int64)) * SECOND, np.int64)
+
+
+@settings(max_examples=60)
+@given(stamps(), st.sampled_from([None, 3600.0]))
+def test_the_short_way_to_a_cadence_is_the_long_one(times: Int64, declared: float | None) -> None:
+    """Where the first stamps tell all, they tell the same as all stamps do."""
+    assert learned(times, declared, ()) == learn(times, declared, ())
+
+
+def test_what_is_known_of_later_time_stays() -> None:
+    """History that is looked at afterwards adds its own cadence before the known one, and none where it
+    is the same."""
+    old = START + np.arange(100, dtype=np.int64) * HOUR // 4
+    later = START + 200 * DAY
+    assert learned(old, None, ((later, 3600.0),)) == ((START, 900.0), (later, 3600.0))
+    assert learned(old, None, ((later, 900.0),)) == ((START, 900.0),)
+
+
+@settings(max_examples=80)
+@given(
+    st.lists(st.integers(1, 5 * 24 * 4), min_size=1, max_size=200, unique=True),
+    st.sampled_from([900, 3600, 21_600]),
+    st.integers(0, 99),
+)
+def test_days_count_as_by_hand(quarters: list[int], cadence_s: int, seed: int) -> None:
+    """Due and observed of every day are those found by walking the grid, reading by reading."""
+    chance = np.random.default_rng(seed)
+    time = START + np.array(sorted(quarters), np.int64) * HOUR // 4
+    flag = chance.choice([Flag.GOOD, Flag.SUSPECT, Flag.MISSING], len(time)).astype(np.uint8)
+    collector = Collector(START)
+    collector.add(Readings.of(np.zeros(len(time)), time, np.ones(len(time)), flag=flag))
+    first, newest = int(time[0]), int(time[-1])
+    found = quality_days(
+        1,
+        Window(START, START + 5 * DAY),
+        collector.columns(),
+        known=(first, newest),
+        episodes=(),
+        declared_s=float(cadence_s),
+        moves=np.empty(0, np.int64),
+        shortcomings={},
+        weights=Weights(),
+    )
+    step, rows = cadence_s * SECOND, []
+    for day in range(START, START + 5 * DAY, DAY):
+        inside = [i for i, t in enumerate(time.tolist()) if day < t <= day + DAY]
+        begin, end = max(day, first - 1), min(day + DAY, newest)
+        due, places = 0, set()
+        if end > begin:
+            before = [t for t in time.tolist() if t <= day]
+            phase = int(time[inside[0]]) if inside else before[-1]
+            due = sum(begin < phase + k * step <= end for k in range(-6 * 96 * 4, 6 * 96 * 4))
+            places = {(int(time[i]) - phase + step // 2) // step for i in inside if flag[i] != Flag.MISSING}
+        if inside or due:
+            rows.append((day, due, min(due, len(places)), len(inside)))
+    assert [(d.day, d.due, d.observed, d.readings) for d in found] == rows
+
+
+def test_context_is_thinned_however_the_chunks_are_cut() -> None:
+    """Of what lies before, the last usable reading of each hour is kept and the last stamps; of the rest
+    all; whether it comes in one chunk or in many."""
+    time = START + np.arange(1, 24 * 60 + 1, dtype=np.int64) * 60 * SECOND
+    flag = np.where(np.arange(len(time)) % 60 == 59, Flag.FAIL, Flag.GOOD).astype(np.uint8)
+    whole = Readings.of(np.zeros(len(time)), time, np.arange(len(time), dtype=float), flag=flag)
+    one, many = Collector(START + 20 * HOUR), Collector(START + 20 * HOUR)
+    one.add(whole)
+    for part in np.array_split(np.arange(len(time)), 37):
+        many.add(whole.take(part))
+    for columns in (one.columns(), many.columns()):
+        assert columns.context_value.tolist() == [60 * hour + 58 for hour in range(20)]
+        assert columns.stamps.tolist() == time[1200 - TAIL : 1200].tolist()
+        assert columns.time.tolist() == time[1200:].tolist()
+        assert np.isnan(columns.every_value[-1])
+
+
+def test_comparisons_are_made_at_midnights_and_not_made_up_for_ever() -> None:
+    """The first one at the last midnight; then each that has passed; seven after a long pause."""
+    assert comparisons(None, START + HOUR) == [START]
+    assert comparisons(START, START + HOUR) == []
+    assert comparisons(START - 2 * DAY, START) == [START - DAY, START]
+    assert comparisons(START - 90 * DAY, START) == [START - i * DAY for i in range(6, -1, -1)]
