@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.alerting import STATIONS, scene
-from tests.acceptance.trouble import Desk, demo, desk
+from tests.acceptance.daemons import daemon
+from tests.acceptance.trouble import Desk, demo, desk, until
 from tests.openaq_server import HOUR, Location, World
 
 TABLES = ("quality", "cadence", "drift", "standing", "anomaly")
@@ -66,6 +68,23 @@ def test_a_loader_killed_before_it_assesses_is_made_up_for(tmp_path: Path) -> No
         if it.rows("SELECT max(time) FROM reading") != newest:
             pytest.skip("the hour has changed between the two loads")
         assert [it.rows(sql) for sql in tables] == late
+
+
+@pytest.mark.slow
+def test_a_daemon_assesses_and_shows_it(tmp_path: Path) -> None:
+    """Its runs leave nothing pending, and what it is asked to fill in is assessed as well; the figures say
+    so."""
+    with desk(tmp_path, demo(initial="30d").replace("latency", "schedule: {every: 1h}\n    latency")) as it:
+        one = daemon(it)
+        one.running.until("run ok")
+        until(lambda: counts(it)["standing"] == 54 and counts(it)["pending"] == 0, "all is assessed")
+        days = counts(it)["quality"]
+        it.loader("backfill", "--source", "demo", "--since", "60d", "--until", "30d")
+        until(lambda: counts(it)["quality"] > days + 18 * 28, "the older days are assessed")
+        until(lambda: one.metric('loader_pending_series{source="demo"}') == 0, "nothing is pending")
+        assert one.metric('loader_anomalous_series{source="demo"}') == 0
+        assert one.running.ask(signal.SIGTERM) < 30
+        assert counts(it)["anomaly"] == 0
 
 
 def world() -> tuple[World, int]:
