@@ -18,6 +18,10 @@ FROM unnest(%(ids)s::integer[], %(days)s::timestamptz[], %(late)s::bigint[], %(d
 ON CONFLICT (series_id, day) DO UPDATE
 SET late = quality.late + excluded.late, duplicate = quality.duplicate + excluded.duplicate;
 
+-- name: flush_later
+-- What a crash takes is pending again, in one piece, and is assessed again.
+SET LOCAL synchronous_commit = off;
+
 -- name: pending
 SELECT p.series_id, p.from_time, p.to_time
 FROM pending p JOIN series s ON s.id = p.series_id

@@ -32,6 +32,8 @@ class PostgresReports:
     _sessions: Sessions
 
     def _ask(self, question: Callable[[Cursor], T]) -> T:
+        """Several queries on one snapshot."""
+
         def work(cursor: Cursor) -> T:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             return question(cursor)
@@ -39,11 +41,13 @@ class PostgresReports:
         return self._sessions.run(work)
 
     def _rows(self, query: str, parameters: dict[str, object]) -> list[tuple[Any, ...]]:
+        """Of one query, which is a snapshot by itself."""
+
         def question(cursor: Cursor) -> list[tuple[Any, ...]]:
             cursor.execute(SQL[query], parameters)
             return cursor.fetchall()
 
-        return self._ask(question)
+        return self._sessions.run(question)
 
     def sources(self) -> list[str]:
         # Sorted here, so that the order does not hang on the database's collation.
@@ -101,7 +105,7 @@ class PostgresReports:
             copy.run(cursor, cursor.mogrify(SQL["scan"], parameters).decode(), stream)
             return stream.rest()
 
-        return self._ask(question)
+        return self._sessions.run(question)
 
     def places(self, series_ids: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:
         found: dict[int, list[tuple[int, float, float]]] = {int(i): [] for i in series_ids}
