@@ -106,7 +106,7 @@ class Gathering:
 
     def _count(self, page: Page, part: _Part) -> Counts:
         """What can be counted before the store is asked. Inconsistent is what comes in a foreign unit,
-        or does not lie where most of the page's stamps of its series do."""
+        or between the stamps of its series' cadence."""
         readings = page.readings
         flag, tests = self._check.alone(page.series, readings)
         inconsistent = (tests & np.uint32(Check.UNIT)) != 0
@@ -130,7 +130,7 @@ class Gathering:
         )
 
     def _strays(self, series: Series, times: Int64) -> Bool:
-        """Which of a series' stamps lie off the grid of their cadence."""
+        """Which of a series' stamps do not fit their neighbours by the cadence."""
         odd = np.zeros(len(times), bool)
         for piece, cadence_s in self._cadences.of(series, Window(int(times.min()) - 1, int(times.max()))):
             if cadence_s:

@@ -125,23 +125,25 @@ class Cadences:
 
 
 def off_grid(times: Int64, cadence_s: float) -> Bool:
-    """Which stamps (in any order) do not lie where most of them do: on a grid of this cadence, up
-    to a tenth of it on either side. Fewer than three stamps make no grid."""
-    step = round(cadence_s * SECOND)
-    if step <= 0 or len(times) < 3:
-        return np.zeros(len(times), bool)
-    phase = times % step
-    if int(phase.max() - phase.min()) <= step // 10:
-        return np.zeros(len(times), bool)
-    order = np.sort(phase)
-    around = np.concatenate([order, order + step])
-    width = step // 10 * 2
-    count = np.searchsorted(around, order + width, side="right") - np.arange(len(order))
-    most = int(np.argmax(count))
-    # The grid's own phase is the median of the stamps that make it.
-    middle = around[most + (count[most] - 1) // 2]
-    away = (phase - middle) % step
-    off: Bool = np.minimum(away, step - away) > step // 10
+    """Which stamps (in any order) do not fit their neighbours: the steps from the one before and to
+    the one after both differ from a whole number of cadences by more than `WANDER` of it.
+
+    So a gap or a shifted grid makes none, nor does a cadence that is a little more or less than it is
+    said to be. Of the first and the last stamp the one step counts, where their neighbour is not
+    itself among them. It takes three stamps.
+    """
+    off = np.zeros(len(times), bool)
+    cadence = round(cadence_s * SECOND)
+    if cadence <= 0 or len(times) < 3:
+        return off
+    phase = times % cadence
+    if int(phase.max() - phase.min()) <= WANDER * cadence:
+        return off
+    order = np.argsort(times, kind="stable")
+    beside = np.diff(times[order]) % cadence
+    odd = np.minimum(beside, cadence - beside) > WANDER * cadence
+    off[order[1:-1]] = odd[:-1] & odd[1:]
+    off[order[0]], off[order[-1]] = odd[0] & ~odd[1], odd[-1] & ~odd[-2]
     return off
 
 

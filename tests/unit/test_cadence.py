@@ -234,24 +234,39 @@ def test_what_holds_when() -> None:
     st.sampled_from([1.0, 60.0, 3600.0]),
     st.integers(3, 40),
     st.integers(0, 2**32),
-    st.floats(0, 0.049),
+    st.floats(0, 0.099),
     st.data(),
 )
 def test_stamps_beside_the_grid_are_found(
     cadence: float, count: int, seed: int, wander: float, data: st.DataObject
 ) -> None:
-    """Those that most stamps do not share, in any order; gaps and small wandering do not matter."""
+    """Those that do not fit the stamps on either side, in any order; gaps, small wandering, and a
+    cadence that is not quite the one told do not matter."""
     rng = np.random.default_rng(seed)
-    step = round(cadence * SECOND)
-    rows = np.sort(rng.choice(10 * count, count, replace=False))
-    times = START + rng.integers(0, step) + rows * step
-    times += (rng.uniform(-wander, wander, count) * step).astype(np.int64)
+    step = cadence * SECOND * data.draw(st.sampled_from([1.0, 0.999, 1.0005]))
+    rows = np.sort(rng.choice(2 * count, count, replace=False))
+    times = (START + rng.integers(0, int(step)) + rows * step).astype(np.int64)
+    times += (rng.uniform(-wander, wander, count) * step * 0.9).astype(np.int64)
+    first = data.draw(st.integers(1, count - 2))
     moved = np.zeros(count, bool)
-    moved[list(data.draw(st.sets(st.integers(0, count - 1), max_size=(count - 1) // 2)))] = True
-    times[moved] += (rng.uniform(0.3, 0.7, moved.sum()) * step).astype(np.int64)
+    moved[first : count - 1 : 2 + data.draw(st.integers(0, 5))] = True
+    # Further than the wandering of both, and the drift over the longest gap.
+    times[moved] += (rng.uniform(0.45, 0.55, moved.sum()) * step).astype(np.int64)
     order = rng.permutation(count)
     found = off_grid(times[order], cadence)
-    assert found.tolist() == moved[order].tolist()
+    beside = np.zeros(count, bool)
+    beside[1:-1] = moved[:-2] & moved[2:]
+    assert found.tolist() == (moved | beside)[order].tolist()
+
+
+def test_a_grid_that_shifts_has_no_stamp_beside_it() -> None:
+    """A station that comes back at another minute is as regular as before; a stray one at either end
+    is found."""
+    hours = np.arange(20) * HOUR
+    for times, stray in (([0, 2.5, 3.5, 4.5], 0), ([0, 1, 2, 2.5], 3)):
+        ends = off_grid((np.array(times) * HOUR).astype(np.int64), 3600.0)
+        assert np.flatnonzero(ends).tolist() == [stray]
+    assert not off_grid(np.concatenate([hours, hours + 20 * HOUR + HOUR // 3]), 3600.0).any()
 
 
 def test_where_there_is_no_grid_nothing_is_beside_it() -> None:
