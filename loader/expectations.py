@@ -14,9 +14,8 @@ from sys import float_info
 from typing import Any
 
 from loader import __version__
-from loader.quality.checks import plain_unit
 from loader.quality.rules import Rule, Span
-from loader.readings import Flag, Series
+from loader.readings import Flag, Series, plain_unit
 
 TEXT = ("source", "station", "sensor", "parameter", "unit")
 """Columns that are text even where they look like numbers."""

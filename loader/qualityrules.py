@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from math import nan
 
-from loader.quality.checks import CHECK_NAMES, plain_unit
+from loader.quality.checks import CHECK_NAMES
 from loader.quality.kernels import Span4
 from loader.quality.neighbours import NeighbourRule
 from loader.quality.rules import (
@@ -37,7 +37,7 @@ from loader.qualitysettings import (
     laid,
     laid_over,
 )
-from loader.readings import HOUR, SECOND, Series
+from loader.readings import HOUR, SECOND, Series, plain_unit
 
 CHECKS = {name: check for check, name in CHECK_NAMES.items()}
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from loader.durations import MINUTE, Duration, micros
 from loader.qualitydefaults import SHIPPED
-from loader.readings import DAY, HOUR
+from loader.readings import DAY, HOUR, plain_unit
 from loader.settingsmodel import Settings
 
 if TYPE_CHECKING:
@@ -207,6 +207,15 @@ class ParameterRule(UnitRule):
         description="by check, what happens to a reading that it objects to: flag, quarantine or stop",
     )
 
+    @field_validator("ranges", "units")
+    @classmethod
+    def _each_unit_once(cls, given: dict[str, Any]) -> dict[str, Any]:
+        names: dict[str, str] = {}
+        for name in given:
+            if (first := names.setdefault(plain_unit(name), name)) != name:
+                raise ValueError(f"names one unit twice, as {first} and as {name}; keep one of them")
+        return given
+
     def over(self, wider: ParameterRule) -> ParameterRule:
         """These rules laid over wider ones. A new range replaces all of the wider ones, since it was
         written by somebody who knows the unit; everything else counts key by key, and what is given
@@ -220,7 +229,9 @@ class ParameterRule(UnitRule):
         if general.model_fields_set:
             units = {unit: laid_over(general, rule, only_given=True) for unit, rule in wider.units.items()}
             wider = wider.model_copy(update={"units": units})
-        return laid_over(self, wider)
+        names = {plain_unit(name): name for name in self.units}
+        units = {names.get(plain_unit(name), name): rule for name, rule in wider.units.items()}
+        return laid_over(self, wider.model_copy(update={"units": units}))
 
 
 class ScoreWeights(Settings):

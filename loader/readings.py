@@ -6,9 +6,11 @@ Times are integer microseconds since 1970-01-01T00:00:00Z throughout; windows ar
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag, StrEnum
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -99,6 +101,12 @@ class Reach:
         return Reach(
             max(self.before, other.before), max(self.after, other.after), max(self.rows, other.rows)
         )
+
+
+@lru_cache(maxsize=1024)
+def plain_unit(unit: str) -> str:
+    """A unit in one spelling: `µg/m³`, `μg/m³` (Greek mu) and `ug/m3` are the same."""
+    return "".join(unicodedata.normalize("NFKC", unit).replace("μ", "u").split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ from loader.alerts.situation import Watched
 from loader.alertsettings import LimitSettings
 from loader.contracts import Lease
 from loader.journal import LimitEvent, Severity
-from loader.quality.checks import plain_unit
-from loader.readings import HOUR, SECOND, Flag, Float64, Int64, Readings, UInt8, Window
+from loader.readings import HOUR, SECOND, Flag, Float64, Int64, Readings, UInt8, Window, plain_unit
 from loader.records import StoredSeries
 
 SERIES = 64

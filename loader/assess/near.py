@@ -15,9 +15,9 @@ import numpy as np
 
 from loader.contracts import Database, Lease, Reports
 from loader.findings import Pending
-from loader.quality.checks import Checks, plain_unit
+from loader.quality.checks import Checks
 from loader.quality.neighbours import NeighbourRule, bounds, near, objects, sentence, usable
-from loader.readings import Bool, Check, Float64, Int64, Readings, UInt8, UInt32, Window
+from loader.readings import Bool, Check, Float64, Int64, Readings, UInt8, UInt32, Window, plain_unit
 from loader.recheck import begin, end, judged
 from loader.records import StoredSeries
 

@@ -39,7 +39,7 @@ def parts(text: str) -> tuple[str, str, str, str]:
 
 
 def in_unit(series: Sequence[StoredSeries], unit: str) -> list[StoredSeries]:
-    from loader.quality.checks import plain_unit
+    from loader.readings import plain_unit
 
     found = [one for one in series if plain_unit(one.series.unit) == plain_unit(unit)]
     if not found:

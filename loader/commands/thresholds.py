@@ -103,7 +103,7 @@ class _Found:
 
 
 def _grouped(series: Sequence[StoredSeries], by: str) -> dict[Key, list[StoredSeries]]:
-    from loader.quality.checks import plain_unit
+    from loader.readings import plain_unit
 
     groups: dict[Key, list[StoredSeries]] = {}
     for one in series:
@@ -119,9 +119,8 @@ def _learn(
     import numpy as np
 
     from loader.commands.explain import checks
-    from loader.quality.checks import plain_unit
     from loader.quality.suggest import Learner
-    from loader.readings import SECOND
+    from loader.readings import SECOND, plain_unit
 
     store, learner = context.store(), Learner(**more)
     rules = [checks(context, one.source).rule(one.series) for one in members]

@@ -11,10 +11,8 @@ whatever portions they come.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -46,12 +44,6 @@ EVERY = Check(sum(Check))
 def check_names(tests: int) -> list[str]:
     """The names of the checks whose bits are set, by bit."""
     return [name for check, name in CHECK_NAMES.items() if tests & check]
-
-
-@lru_cache(maxsize=1024)
-def plain_unit(unit: str) -> str:
-    """A unit in one spelling: `µg/m³`, `μg/m³` (Greek mu) and `ug/m3` are the same."""
-    return "".join(unicodedata.normalize("NFKC", unit).replace("μ", "u").split())
 
 
 class Checks:

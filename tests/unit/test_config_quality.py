@@ -49,6 +49,35 @@ quality:
 """
 
 
+@pytest.mark.parametrize("unit", ["ug/m3", "μg/m³", "µg/m3"])
+def test_a_rule_counts_however_its_unit_is_spelled(tmp_path: Path, unit: str) -> None:
+    """What is said of a unit replaces what a wider rule says of it in another spelling."""
+    text = f"""
+sources:
+  air:
+    type: simulator
+    quality:
+      parameters:
+        o3: {{units: {{{unit}: {{spike: {{suspect: 3}}}}}}}}
+quality:
+  parameters:
+    o3: {{units: {{"µg/m³": {{spike: {{suspect: 7, fail: 9}}}}}}}}
+"""
+    rule = build_check(load(tmp_path, text), "air").rule(series(unit="µg/m³"))
+    assert rule.spike == SpikeRule(Limits(suspect=3, fail=9), differential=True)
+    assert rule.fail == made(PARAMETERS["o3"], "µg/m³", ()).fail
+
+
+@pytest.mark.parametrize(
+    "block", ["ranges: {ug/m3: [0, 1], µg/m³: [0, 2]}", "units: {ug/m3: {}, µg/m³: {}}"]
+)
+def test_a_unit_in_two_spellings_is_refused(tmp_path: Path, block: str) -> None:
+    """Which of the two was meant nobody can tell."""
+    text = f"sources: {{air: {{type: simulator}}}}\nquality: {{parameters: {{o3: {{{block}}}}}}}\n"
+    with pytest.raises(ConfigError, match="names one unit twice, as ug/m3 and as µg/m³"):
+        load(tmp_path, text)
+
+
 def test_the_narrower_rule_wins_key_by_key(tmp_path: Path) -> None:
     """Shipped, general, source and station: each changes what it names and leaves the rest."""
     check = build_check(load(tmp_path, LAYERS), "air")
