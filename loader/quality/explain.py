@@ -83,10 +83,11 @@ def _spike(test: Spike, rows: Rows, at: int, flag: Flag, unit: str) -> str:
 def _rate(test: RateOfChange, rows: Rows, at: int, flag: Flag, unit: str) -> str:
     before, value = float(rows.number[at - 1]), float(rows.number[at])
     elapsed = int(rows.time[at] - rows.time[at - 1])
-    rate = abs(value - before) / abs(elapsed / SECOND)
+    # The test counts by the second; thresholds are set by the hour.
+    rate = abs(value - before) / abs(elapsed / HOUR)
     return (
-        f"from {before:.10g} to {value:.10g}{unit} in {duration(elapsed)} is {rate:.6g}{unit} per second; "
-        f"{_limit(test, rows, at, flag):.6g} is allowed"
+        f"from {before:.10g} to {value:.10g}{unit} in {duration(elapsed)} is {rate:.6g}{unit} per hour; "
+        f"{_limit(test, rows, at, flag) * (HOUR / SECOND):.6g} is allowed"
     )
 
 

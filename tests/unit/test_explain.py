@@ -37,7 +37,7 @@ CASES: list[tuple[Kernel, list[float], int, int, str]] = [
     ),
     (
         RateOfChange(*one(0.05, 0.5)), [1.0, 7.0], 1, 3,
-        "from 1 to 7 °C in 1 min is 0.1 °C per second; 0.05 is allowed",
+        "from 1 to 7 °C in 1 min is 360 °C per hour; 180 is allowed",
     ),
     (TimeGap(*one(30 * SECOND)), [1.0, 2.0], 1, 4, "1 min since the reading before; 30 s is allowed"),
     (TimeGap(*one(30 * SECOND)), [1.0, 2.0], 0, 4, "the second reading came 1 min later; 30 s is allowed"),
