@@ -241,7 +241,8 @@ class Store(Protocol):
         `cutoffs.readings` and cuts coverage and holes there, so that nothing of it is fetched
         again; killed midway it is finished by the next call. A month (or chunk) is dropped whole
         where every reading in it has expired, whichever source it is of. A series whose readings
-        are all gone stays, without `first_time` but with its `last_time`.
+        are all gone stays, without `first_time` but with its `last_time`. Anomalies go with their
+        readings (key `anomaly`); quality days, drift and standings stay as history.
         """
 
     def put_limit_events(

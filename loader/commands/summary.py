@@ -119,7 +119,10 @@ def _scored(report: RunReport) -> list[str]:
         (shares.validity, f"{counts.suspect + counts.failed:,} flagged"),
         (shares.timeliness, f"{counts.late:,} late"),
         (shares.uniqueness, f"{counts.duplicate:,} repeated"),
-        (shares.consistency, f"{counts.inconsistent:,} in another unit"),
+        (
+            shares.consistency,
+            f"{counts.inconsistent:,} in another unit, off the cadence or from another place",
+        ),
     )
     score = "-" if report.quality is None else f"{report.quality:.1f}"
     cells = ["-" if share is None else f"{100 * share:.1f} % ({why})" for share, why in said]
