@@ -20,7 +20,7 @@ from loader.records import Outcome, RunReport
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
-    from loader.contracts import Database
+    from loader.contracts import Database, Lease
     from loader.herald import Herald
     from loader.pipeline import Observer, Order, Pipeline
 
@@ -114,6 +114,9 @@ def execute(
     run = runnable(context, names)
     if not run:
         return [], CONFIG
+    for name in run:
+        # What cannot be assessed as configured is said before anything is loaded.
+        wiring.build_assessor(config, name)
     reports: list[RunReport] = []
     codes: list[int] = []
     with signals() as stop, observer(wiring.paces(config)) as watching:
@@ -174,16 +177,15 @@ def _afterwards(
 ) -> list[RunReport]:
     """Assess what came, look at limits, delete what is too old, work the requests that wait; the
     reports of the runs among them."""
-    from loader import assess, requested, wiring
+    from loader import requested, wiring
 
     try:
         lease = store.acquire(name)
     except LeaseHeld:
         # Whoever holds it does the same.
         return []
-    assessor = wiring.build_assessor(context.config(), name)
     try:
-        assess.afterwards(assessor, store, lease, stop.event, _nobody)
+        assessed(context, store, lease, stop)
         herald.settled(store, lease, name)
         requested.retain(store, lease, context.config().sources[name].retention.cutoffs(wiring.now()))
         make = partial(wiring.build_pipeline, context.config(), name, store)
@@ -194,14 +196,23 @@ def _afterwards(
                     requested.work_next(name, store, make, lease, stop.event, watching, wiring.now)
                 )
         if worked:
-            assess.afterwards(assessor, store, lease, stop.event, _nobody)
+            assessed(context, store, lease, stop)
         return [report for report in worked if report is not None]
     finally:
         lease.release()
 
 
-def _nobody() -> None:
-    """A command has no watchdog to be told that it lives."""
+def assessed(context: Context, store: Database, lease: Lease, stop: Stop) -> None:
+    """Assess what the lease's source has been brought. A source that is not configured any more has
+    no rules to do it by."""
+    from loader import assess, wiring
+
+    config = context.config()
+    if lease.source in config.sources:
+        # A command has no watchdog that would want signs of life.
+        assess.afterwards(
+            wiring.build_assessor(config, lease.source), store, lease, stop.event, lambda: None
+        )
 
 
 def opened(context: Context, stop: Stop) -> Database:

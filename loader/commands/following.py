@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.commands.execution import CODES, FAILED, OK, STOPPING, Stop, joint, opened, signals
+from loader.commands.execution import CODES, FAILED, OK, STOPPING, Stop, assessed, joint, opened, signals
 from loader.commands.output import clean, note
 from loader.errors import Interrupted, LeaseHeld, LoaderError, StoreUnavailable, UsageError
 from loader.journal import RequestState
@@ -68,6 +68,7 @@ def carry_out(context: Context, works: Mapping[str, Work], *, detach: bool) -> t
                 continue
             try:
                 done.append(_here(context, store, lease, work, stop))
+                assessed(context, store, lease, stop)
             finally:
                 lease.release()
         if not detach:
@@ -217,6 +218,7 @@ def _take_over(context: Context, store: Database, request: Request, stop: Stop) 
         with observer(wiring.paces(context.config())) as watching:
             make = maker(context, store, request.source)
             requested.work(fresh, store, make, lease, stop.event, watching, wiring.now)
+            assessed(context, store, lease, stop)
     except StoreUnavailable as error:
         say(f"request {request.id}: {error}; looking again")
     finally:

@@ -24,7 +24,8 @@ def counts(at: Desk) -> dict[str, int]:
 
 
 def test_a_run_is_assessed(tmp_path: Path) -> None:
-    """Every series of the simulator has its days, its cadence, a comparison and its standings."""
+    """Every series of the simulator has its days, its cadence, a comparison and its standings; a backfill
+    adds the days before."""
     with desk(tmp_path, demo(initial="40d")) as it:
         it.loader("run")
         found = counts(it)
@@ -34,6 +35,9 @@ def test_a_run_is_assessed(tmp_path: Path) -> None:
         assert (found["cadence"], found["drift"], found["standing"]) == (series, series, 3 * series)
         assert found["pending"] == 0
         assert it.rows("SELECT DISTINCT score FROM quality") == [(100.0,)]
+        it.loader("backfill", "--since", "50d", "--until", "40d")
+        assert counts(it)["quality"] >= 49 * series
+        assert counts(it)["pending"] == 0
 
 
 @pytest.mark.slow
