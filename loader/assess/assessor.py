@@ -24,7 +24,7 @@ from loader.assess.near import Network, compare
 from loader.assess.stations import Station
 from loader.contracts import Database, Lease
 from loader.errors import Interrupted, LoaderError
-from loader.findings import Assessment, Cadence, FoundDrift, QualityDay, Standing, day_of
+from loader.findings import Assessment, Cadence, FoundDrift, Pending, QualityDay, Standing, day_of
 from loader.log import get_logger
 from loader.quality.cadence import Episode
 from loader.quality.checks import Checks
@@ -97,7 +97,7 @@ class Assessor:
             self._near(store, lease, watch)
         except Interrupted:
             return Left(0, len(store.pending(lease.source)))
-        pending = sorted(store.pending(lease.source), key=lambda one: (-one.window.end, one.series_id))
+        pending = sorted(store.pending(lease.source), key=_urgency)
         known = Known.of(store, lease.source, pending, self.anomalies.history)
         jobs = [
             _Job(self, store, lease, watch, known, known.series[one.series_id], one.window)
@@ -149,6 +149,11 @@ class Assessor:
                 Station(
                     self.anomalies, one.store, one.lease, one.known, one.scan, name, members[name], since
                 ).look(models.get(name))
+
+
+def _urgency(one: Pending) -> tuple[int, int, int]:
+    """The newest day first, and of it what has waited longest: nothing waits for ever."""
+    return (-day_of(one.window.end), one.window.start, one.series_id)
 
 
 def afterwards(

@@ -17,8 +17,9 @@ from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.assess import Assessor, assessor
 from loader.findings import Standing
 from loader.quality.checks import Checks as RuleChecks
+from loader.quality.neighbours import NeighbourRule
 from loader.quality.rules import Rule
-from loader.readings import DAY, HOUR, Check, Readings, Window
+from loader.readings import DAY, HOUR, Check, Flag, Readings, Window
 from tests.checks import Checks
 
 S1, S2 = (series(name, cadence_s=3600.0) for name in ("s1", "s2"))
@@ -332,6 +333,39 @@ def test_after_a_pause_only_the_newest_days_are_compared(loading: Loading) -> No
     assert [d.time for d in found(loading.store)["drifts"]] == [at(24 * 36)] + [
         at(24 * day) for day in range(44, 51)
     ]
+
+
+def test_the_longest_waiting_series_comes_first(loading: Loading) -> None:
+    """With room for one series an assessment, two that always have news take turns."""
+    turns = []
+    for hour in range(1, 7):
+        loading.commit([(one, hour, 5.0) for one in (S1, S2)])
+        assess(loading, rows=1)
+        waiting = {one.series_id for one in loading.store.pending("src")}
+        turns.append(({1, 2} - waiting).pop())
+    assert turns == [1, 2, 1, 2, 1, 2]
+
+
+def test_a_reading_at_odds_with_near_stations_is_flagged_and_counted(loading: Loading) -> None:
+    """What near stations say is found before the days are counted, though it changes flags itself."""
+    near = [series(f"n{i}", station=f"st{i}", cadence_s=3600.0) for i in range(4)]
+    rule = Rule(neighbours=NeighbourRule(within_km=10, suspect=20, least=2))
+    loading.commit(
+        [
+            (one, hour, 90.0 if (i, hour) == (0, 3) else 10.0)
+            for i, one in enumerate(near)
+            for hour in range(1, 6)
+        ],
+        places=[(one, 1, 45.0, 7.0 + i / 100) for i, one in enumerate(near)],
+    )
+    assess(loading, check=RuleChecks(lambda _: rule))
+    flags = {key[0]: row for key, row in loading.readings().items() if key[3] == 3}
+    assert {name: row[1] == Flag.SUSPECT for name, row in flags.items()} == {
+        "n0": True, "n1": False, "n2": False, "n3": False,
+    }  # fmt: skip
+    assert flags["n0"][2] & Check.NEIGHBOURS
+    assert [day.suspect for day in found(loading.store)["quality"]] == [1, 0, 0, 0]
+    assert loading.store.pending("src") == []
 
 
 def test_what_is_turned_off_is_not_looked_for(loading: Loading) -> None:
