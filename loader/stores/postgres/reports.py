@@ -101,9 +101,7 @@ class PostgresReports:
         parameters = {"id": number, "start": start, "end": end, "limit": limit}
 
         def question(cursor: Cursor) -> list[npt.NDArray[Any]]:
-            stream = copy.Decoder(_SCANNED)
-            copy.run(cursor, cursor.mogrify(SQL["scan"], parameters).decode(), stream)
-            return stream.rest()
+            return copy.fetch(cursor, cursor.mogrify(SQL["scan"], parameters).decode(), _SCANNED)
 
         return self._sessions.run(question)
 

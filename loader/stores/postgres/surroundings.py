@@ -156,9 +156,7 @@ class Surroundings:
 
     def _copy(self, asked: _Asked, low: int, high: int) -> _Found:
         statement = self._cursor.mogrify(SQL["copy_around"], asked.parameters(low, high))
-        stream = copy.Decoder(_AROUND)
-        copy.run(self._cursor, statement.decode(), stream)
-        at, time, value, flag, tests = stream.rest()
+        at, time, value, flag, tests = copy.fetch(self._cursor, statement.decode(), _AROUND)
         return _Found(at, copy.from_server(time), value, flag, tests)
 
 

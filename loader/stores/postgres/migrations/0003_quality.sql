@@ -8,6 +8,10 @@ CREATE TABLE pending (
     to_time   timestamptz NOT NULL
 );
 
+-- What is there already was not assessed either.
+INSERT INTO pending (series_id, from_time, to_time)
+SELECT id, first_time - interval '1 microsecond', last_time FROM series WHERE first_time IS NOT NULL;
+
 -- late and duplicate are counted by commits, the others by the assessment that follows a run.
 CREATE TABLE quality (
     series_id    integer NOT NULL REFERENCES series ON DELETE CASCADE,
