@@ -10,7 +10,8 @@ expected counts once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from loader.findings import QualityDay
 from loader.quality.cadence import Episode, off_grid, stretches
 from loader.quality.score import Weights, day_score
 from loader.readings import DAY, SECOND, Bool, Check, Flag, Int64, Window
+
+_FLAGS = [Flag.GOOD, Flag.NOT_EVALUATED, Flag.SUSPECT, Flag.FAIL, Flag.MISSING]
+"""In the order of the fields of `QualityDay`."""
 
 Shortcomings = Mapping[int, tuple[int, int]]
 """By day (late, duplicate), as commits have counted them."""
@@ -63,25 +67,18 @@ def quality_days(
     moved = np.searchsorted(time, moves[(moves > span.start) & (moves <= span.end)])
     odd[moved[moved < len(odd)]] = True
     inconsistent = np.bincount(day[odd], minlength=count)
+    table = np.column_stack((due, observed, flags[:, _FLAGS], inconsistent))
     found = []
+    # Most days of a series are alike.
+    scores: dict[tuple[int, ...], float | None] = {}
     for i in np.flatnonzero((flags.sum(axis=1) > 0) | (due > 0)).tolist():
         start = span.start + i * DAY
-        late, duplicate = shortcomings.get(start, (0, 0))
-        one = QualityDay(
-            series_id,
-            start,
-            int(due[i]),
-            int(observed[i]),
-            int(flags[i, Flag.GOOD]),
-            int(flags[i, Flag.NOT_EVALUATED]),
-            int(flags[i, Flag.SUSPECT]),
-            int(flags[i, Flag.FAIL]),
-            int(flags[i, Flag.MISSING]),
-            late,
-            duplicate,
-            int(inconsistent[i]),
-        )
-        found.append(replace(one, score=day_score(one, weights)))
+        *counts, odd_ones = table[i].tolist()
+        key = (*counts, *shortcomings.get(start, (0, 0)), odd_ones)
+        if key not in scores:
+            scores[key] = day_score(QualityDay(series_id, start, *key), weights)
+        row: tuple[Any, ...] = (series_id, start, *key, scores[key])
+        found.append(QualityDay(*row))
     return tuple(found)
 
 
