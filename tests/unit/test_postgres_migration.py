@@ -164,7 +164,7 @@ def test_the_second_version_finds_out_about_what_it_had(url: str) -> None:
         (1, None, 1.0)
     ]
     assert postgres.rows(url, "SELECT objections FROM flagged") == [("upstream,gross_range",)]
-    assert store.pending("src") == []
+    assert store.pending("src") == [Pending(1, Window(ZERO + HOUR - 1, ZERO + 3 * HOUR))]
     lease = store.acquire("src")
     run = store.begin_run(lease, "test", ZERO)
     known = Series("s1", "pm25", "ug/m3", "st1", "p1")
@@ -176,7 +176,7 @@ def test_the_second_version_finds_out_about_what_it_had(url: str) -> None:
         return np.full(len(readings), 2, np.uint8), readings.tests
 
     assert store.commit(lease, batch, Checks(judge, Reach(rows=1))).counts.new == 1
-    assert store.pending("src") == [Pending(1, Window(ZERO + 2 * HOUR, ZERO + 4 * HOUR))]
+    assert store.pending("src") == [Pending(1, Window(ZERO + HOUR - 1, ZERO + 4 * HOUR))]
     (chunk,) = store.scan([1], Window(ZERO, ZERO + 9 * HOUR))
     assert chunk.flag.tolist() == [1, 4, 2, 2]
     day = QualityDay(1, ZERO, due=4, observed=4, score=100.0)

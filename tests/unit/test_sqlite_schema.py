@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from loader.errors import StoreError
+from loader.findings import Pending
 from loader.journal import Cutoffs
 from loader.readings import Place, Readings, Series, Window
 from loader.records import Batch, Counts
@@ -75,8 +76,8 @@ VALUES ('src', 'p1', 'd', 'schema', 'bad', x'00', 1, 5);
 
 
 def test_a_file_of_version_1_goes_on_working(tmp_path: Path) -> None:
-    """Everything in it is still there, its runs have failed no request, and it can be loaded into,
-    its unfinished run closed, and pruned."""
+    """Everything in it is still there and will be assessed, its runs have failed no request, and it
+    can be loaded into, its unfinished run closed, and pruned."""
     path = tmp_path / "loader.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as old:
         schema.migrate(old, lambda: 1, schema.MIGRATIONS[:1])
@@ -86,6 +87,7 @@ def test_a_file_of_version_1_goes_on_working(tmp_path: Path) -> None:
     newest, first = store.runs("src", 9)
     assert first.counts == Counts(fetched=3, new=3, requests=2, bytes=700)
     assert (newest.outcome, newest.counts) == (None, Counts())
+    assert store.pending("src") == [Pending(1, Window(999_999, 4_000_000))]
     lease = store.acquire("src")
     assert store.runs("src", 1)[0].counts == Counts(fetched=2, new=1, refetched=1, requests=1, bytes=300)
     run = store.begin_run(lease, "test", 20)

@@ -8,6 +8,9 @@ CREATE TABLE pending (
     to_time   INTEGER NOT NULL
 ) STRICT;
 
+-- What is there already was not assessed either.
+INSERT INTO pending SELECT id, first_time - 1, last_time FROM series WHERE first_time IS NOT NULL;
+
 -- late and duplicate are counted by commits, the others by the assessment that follows a run.
 CREATE TABLE quality (
     series_id    INTEGER NOT NULL REFERENCES series (id),
