@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from loader.findings import Standing
 from loader.quality.checks import Checks as RuleChecks
 from loader.quality.neighbours import NeighbourRule
 from loader.quality.rules import Rule
+from loader.quality.score import COMPONENT_NAMES, day_score, of_day
 from loader.readings import DAY, HOUR, Check, Flag, Readings, Window
 from tests.checks import Checks
 
@@ -233,6 +234,37 @@ def test_a_day_counts_its_flags_and_inconsistencies(loading: Loading) -> None:
     assert (day.due, day.observed, day.duplicate, day.inconsistent) == (8, 7, 2, 3)
     expected = 0.35 * 7 / 8 + 0.3 * (1 - 2 / 7) + 0.15 + 0.1 * (1 - 2 / 10) + 0.1 * (1 - 3 / 8)
     assert day.score == pytest.approx(100 * expected)
+
+
+def test_the_view_shows_the_shares_that_the_score_is_made_of(
+    loading: Loading, query: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    """For days of all kinds the view's five shares are those of the formulas."""
+    chance = np.random.default_rng(5)
+
+    def check(listed: object, readings: Readings, written: object) -> Any:
+        del listed, written
+        bits = np.where(readings.time % (7 * HOUR) == 0, np.uint32(Check.UNIT), np.uint32(0))
+        return 1 + (readings.time // HOUR % 4 // 2 * 2).astype(np.uint8), bits
+
+    rows = [(S1, hour, 1.0) for hour in range(1, 24 * 12) if chance.random() < 0.7 and hour // 24 != 5]
+    loading.commit(rows, check=Checks(check))
+    again = Readings.of([0, 0], [at(1), at(2)], [1.0, 1.0])
+    loading.write(replace(loading.batch(listed=[S1]), repeated=again))
+    assess(loading)
+    names = ", ".join(COMPONENT_NAMES)
+    shown = query(f"SELECT {names}, score FROM quality_daily ORDER BY day")
+    days = found(loading.store)["quality"]
+    assert len(days) == 12
+    assert sum(day.readings == 0 for day in days) == 1
+    for day, row in zip(days, shown, strict=True):
+        parts = of_day(day)
+        assert [*map(approx, row[:5])] == [getattr(parts, name) for name in COMPONENT_NAMES]
+        assert row[5] == day.score == day_score(day)
+
+
+def approx(share: float | None) -> Any:
+    return None if share is None else pytest.approx(float(share))
 
 
 def test_a_configured_cadence_goes_before_a_learned_one(loading: Loading) -> None:
