@@ -101,10 +101,28 @@ def command(
     )
     if unknown:
         note(f"{plural(unknown, 'series')} of unknown cadence: nobody knows what is missing there")
+    if not (asked.parameters or asked.sensors):
+        _note_unread(context, asked)
     if not series and not context.store().sources():
         note(NOTHING_LOADED)
     elif not totals:
         note("no gaps")
+
+
+def _note_unread(context: Context, asked: Selection) -> None:
+    """Name the partitions of which nothing was read before they failed: nothing is expected there."""
+    for source in asked.sources or context.store().sources():
+        unread = [
+            state
+            for state in context.store().partitions(source)
+            if state.failures
+            and not (state.coverage or state.holes)
+            and (not asked.stations or state.station in asked.stations)
+        ]
+        if unread:
+            names = ", ".join(state.name for state in unread[:3]) + (", ..." if len(unread) > 3 else "")
+            told = f"{source}: nothing was read yet of {plural(len(unread), 'partition')} ({names})"
+            note(clean(f"{told}; the last error: {unread[0].last_error}"))
 
 
 def _set_cadence(context: Context) -> SetCadence:

@@ -91,6 +91,8 @@ def test_a_partition_is_stopped_until_the_rule_changes(tmp_path: Path, store: st
         assert failures == 1
         for part in ("gross_range", "sensor 12", "value 50000"):
             assert part in error
+        remark = f"openaq: nothing was read yet of 1 partition (12); the last error: {error}"
+        assert remark in rig.loader("gaps").err
         rule(rig, "")
         rig.loader("run")
         rig.check_books()
