@@ -14,7 +14,8 @@ from builders import ZERO, Loading, Row, at, series
 from stores import AnyStore, StoreCase
 
 from loader.analysissettings import AnomalySettings, DriftSettings
-from loader.assess import Assessor, assessor
+from loader.assess import Assessor, Left, afterwards, assessor
+from loader.errors import StoreUnavailable
 from loader.findings import Standing
 from loader.quality.checks import Checks as RuleChecks
 from loader.quality.neighbours import NeighbourRule
@@ -197,6 +198,25 @@ def test_a_stop_leaves_the_rest_pending(loading: Loading) -> None:
     assert len(signs) > 2
     stop.clear()
     assert made(loading.store, loading.lease, stop, lambda: None).waiting == 0
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("the disk is full"), ZeroDivisionError("a bug")])
+def test_trouble_never_reaches_the_run(
+    loading: Loading, error: Exception, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever goes wrong while readings are assessed is logged, and everything stays pending."""
+
+    def broken(_: object) -> Rule:
+        raise error
+
+    loading.commit(air(days=2))
+    before = loading.store.pending("src")
+    made = Assessor(AnomalySettings(), DriftSettings(), RuleChecks(broken))
+    left = afterwards(made, loading.store, loading.lease, threading.Event(), lambda: None)
+    assert (left, loading.store.pending("src")) == (Left(), before)
+    assert str(error) in capfd.readouterr().err
+    assess(loading)
+    assert loading.store.pending("src") == []
 
 
 def test_days_of_silence_are_due_and_not_observed(loading: Loading) -> None:
