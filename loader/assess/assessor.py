@@ -9,41 +9,21 @@ on where the last part ended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from loader.analysissettings import AnomalySettings, DriftSettings
-from loader.assess import findings
-from loader.assess.cadences import learned
-from loader.assess.columns import TAIL, Collector, Columns
-from loader.assess.days import quality_days
+from loader.assess.job import Job, Plan, Watch
 from loader.assess.known import Known
 from loader.assess.near import Network, compare
 from loader.assess.stations import Station
 from loader.contracts import Database, Lease
 from loader.errors import Interrupted, LoaderError
-from loader.findings import Assessment, Cadence, FoundDrift, Pending, QualityDay, Standing, day_of
+from loader.findings import Pending, day_of
 from loader.log import get_logger
-from loader.quality.cadence import Episode
-from loader.quality.checks import Checks
-from loader.quality.drift import DRIFT
-from loader.quality.score import Weights
-from loader.readings import DAY, SECOND, Int64, Readings, Window
 from loader.records import StoredSeries
 
 ROWS = 5_000_000
 """Stored readings that one assessment looks at; it ends with the series that goes beyond them."""
-
-PART = 500_000
-"""Readings of history that are held at once."""
-
-_AHEAD = (DAY, 32 * DAY, 1 << 62)
-"""How far is looked for the next reading, at first, and then."""
-
-LEAD = 2 * DAY
-"""What is read before the first day that changed, to learn the cadence by, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +34,10 @@ class Left:
     waiting: int = 0
 
 
-@dataclass(slots=True)
-class _Watch:
-    """Counts what is read, and says when to end."""
-
-    stop: threading.Event
-    alive: Callable[[], None]
-    rows: int
-    read: int = 0
-
-    @property
-    def over(self) -> bool:
-        return self.stop.is_set() or self.read >= self.rows
-
-    def looked_at(self, rows: int) -> None:
-        self.alive()
-        self.read += rows
-        if self.stop.is_set():
-            raise Interrupted("asked to stop while readings were assessed")
-
-
 @dataclass(frozen=True, slots=True)
-class Assessor:
-    """What is looked for in one source's readings. Built by `wiring`, used by one thread."""
+class Assessor(Plan):
+    """Looks for it after each run. Built by `wiring`, used by one thread."""
 
-    anomalies: AnomalySettings
-    drift: DriftSettings
-    check: Checks
-    weights: Weights = field(default_factory=Weights)
     rows: int = ROWS
 
     def __call__(
@@ -92,7 +48,7 @@ class Assessor:
         what was not looked at stays pending."""
         if not store.pending(lease.source):
             return Left()
-        watch = _Watch(stop, alive, self.rows)
+        watch = Watch(stop, alive, self.rows)
         try:
             self._near(store, lease, watch)
         except Interrupted:
@@ -100,7 +56,7 @@ class Assessor:
         pending = sorted(store.pending(lease.source), key=_urgency)
         known = Known.of(store, lease.source, pending, self.anomalies.history)
         jobs = [
-            _Job(self, store, lease, watch, known, known.series[one.series_id], one.window)
+            Job(self, store, lease, watch, known, known.series[one.series_id], one.window)
             for one in pending
         ]
         done = 0
@@ -108,7 +64,7 @@ class Assessor:
             if self.anomalies.enabled and self.anomalies.forest.enabled:
                 # Before the series are taken off the pending list: whoever is killed does it again.
                 self._stations(jobs)
-            for step in (_Job.front, _Job.history):
+            for step in (Job.front, Job.history):
                 for job in jobs:
                     if watch.over:
                         break
@@ -122,7 +78,7 @@ class Assessor:
             log.info("assessment to be continued", series=waiting, readings=watch.read)
         return Left(done, waiting)
 
-    def _near(self, store: Database, lease: Lease, watch: _Watch) -> None:
+    def _near(self, store: Database, lease: Lease, watch: Watch) -> None:
         """Compare what changed with near stations. The flags that change are pending then, too."""
         network = Network.of(self.check, store.series(lease.source))
         if network.near:
@@ -130,7 +86,7 @@ class Assessor:
                 compare(store, lease, self.check, network, one, watch.looked_at)
         watch.read = 0
 
-    def _stations(self, jobs: Sequence[_Job]) -> None:
+    def _stations(self, jobs: Sequence[Job]) -> None:
         """Look at the stations with several sensors of which any has something new."""
         if not jobs:
             return
@@ -170,191 +126,3 @@ def afterwards(
         # A bug must not take the daemon down with every run.
         log.exception("assessment failed")
     return Left()
-
-
-@dataclass(slots=True)
-class _Job:
-    """One series' pending stretch."""
-
-    assessor: Assessor
-    store: Database
-    lease: Lease
-    watch: _Watch
-    known: Known
-    stored: StoredSeries
-    pending: Window
-
-    @property
-    def id(self) -> int:
-        return self.stored.id
-
-    @property
-    def newest(self) -> int:
-        return self.stored.last_time or 0
-
-    @property
-    def first(self) -> int:
-        return self.newest if self.stored.first_time is None else self.stored.first_time
-
-    def days(self) -> Window:
-        """The days in which something changed, whole. Readings before the ones that were the first
-        make the hours between due."""
-        end = self.pending.end
-        if self.pending.start < self.first <= end < self.newest:
-            end = next(
-                int(after.time[0]) for step in _AHEAD for after in self._scan(Window(end, end + step))
-            )
-        return Window(self.pending.start // DAY * DAY, day_of(end) + DAY)
-
-    @property
-    def border(self) -> int:
-        """The midnight from which on readings are new rather than history."""
-        return (self.newest - self.assessor.anomalies.history) // DAY * DAY
-
-    def front(self) -> int:
-        """Look at what is new: its days, anomalies, drift. 1 where anything is."""
-        if self.pending.end <= self.border:
-            return 0
-        days = self.days()
-        span = days.clip(Window(self.border, days.end))
-        assessor, standings = self.assessor, self.known.standings.get(self.id, {})
-        after = findings.first_judged(assessor.anomalies, self.newest, self.pending.start, standings)
-        ends = self._drift_ends(standings.get(DRIFT))
-        since = min([span.start, *after.values()])
-        lead = [LEAD, *(one.reach for one in assessor.anomalies.chosen)]
-        if ends:
-            lead.append(since - ends[0] + assessor.drift.rule.window)
-        collector = Collector(since)
-        for readings in self._scan(Window(since - max(lead), max(self.newest, span.end))):
-            collector.add(readings)
-        columns = collector.columns()
-        episodes = self._learn(np.concatenate((columns.stamps, columns.time)))
-        verdicts = [
-            findings.judge(
-                detector,
-                assessor.anomalies.rule,
-                self.id,
-                self.stored.series.unit,
-                columns,
-                window=Window(after[detector.name], self.newest),
-                before=standings.get(detector.name),
-                stored=self.known.anomalies.get((self.id, detector.name), frozenset()),
-            )
-            for detector in assessor.anomalies.chosen
-        ]
-        drifts, drift_standings = self._drift(columns, ends, standings.get(DRIFT))
-        self._write(
-            Assessment(
-                self.id,
-                span,
-                self._days(span, columns, episodes),
-                self._rows(episodes),
-                {one.standing.detector: one.window for one in verdicts},
-                tuple(row for one in verdicts for row in one.anomalies),
-                drifts,
-                (*(one.standing for one in verdicts), *drift_standings),
-            )
-        )
-        return 1
-
-    def history(self) -> int:
-        """Look at the days of what was loaded further back; how many parts there were."""
-        span = self.days()
-        if self.pending.end > self.border:
-            span = span.clip(Window(span.start, self.border))
-        parts = 0
-        while span and not self.watch.over:
-            columns, end = self._part(span)
-            episodes = self._learn(np.concatenate((columns.stamps, columns.time)))
-            part = Window(span.start, end)
-            self._write(
-                Assessment(self.id, part, self._days(part, columns, episodes), self._rows(episodes))
-            )
-            span = Window(end, span.end)
-            parts += 1
-        return parts
-
-    def _part(self, span: Window) -> tuple[Columns, int]:
-        """So many whole days of the span as can be held, and where they end."""
-        collector, room = Collector(span.start), PART
-        for readings in self._scan(Window(span.start - self._lead(), span.end)):
-            collector.add(readings)
-            time = readings.time[np.searchsorted(readings.time, span.start, side="right") :]
-            if len(time) and len(time) >= room:
-                cut = (int(time[max(room, 1) - 1]) - 1) // DAY * DAY
-                if cut > span.start:
-                    return collector.columns().until(cut), cut
-            room -= len(time)
-        return collector.columns(), span.end
-
-    def _lead(self) -> int:
-        cadence_s = self.stored.series.cadence_s or 0
-        return max(LEAD, round(TAIL * cadence_s * SECOND))
-
-    def _scan(self, window: Window) -> Iterator[Readings]:
-        return self.scan(self.id, window)
-
-    def scan(self, series_id: int, window: Window) -> Iterator[Readings]:
-        """The stored readings of a series; ends early, by Interrupted, where asked to stop."""
-        for readings in self.store.scan([series_id], window):
-            self.watch.looked_at(len(readings))
-            yield readings
-
-    def _learn(self, stamps: Int64) -> tuple[Episode, ...]:
-        """The cadences of the series, now that it has these stamps."""
-        known = self.known.episodes.get(self.id, ())
-        if not self.assessor.check.rule(self.stored.series).cadence:
-            known = learned(stamps, self.stored.series.cadence_s, known)
-            self.known.episodes[self.id] = known
-        return known
-
-    def _rows(self, episodes: Sequence[Episode]) -> tuple[Cadence, ...]:
-        return tuple(Cadence(self.id, at, cadence_s) for at, cadence_s in episodes)
-
-    def _days(self, span: Window, columns: Columns, episodes: Sequence[Episode]) -> tuple[QualityDay, ...]:
-        configured = self.assessor.check.rule(self.stored.series).cadence
-        return quality_days(
-            self.id,
-            span,
-            columns,
-            known=(self.first, self.newest),
-            episodes=() if configured else episodes,
-            declared_s=configured / SECOND if configured else self.stored.series.cadence_s,
-            moves=self.known.moves.get(self.id, np.empty(0, np.int64)),
-            shortcomings=self.known.shortcomings.get(self.id, {}),
-            weights=self.assessor.weights,
-        )
-
-    def _drift_ends(self, standing: Standing | None) -> list[int]:
-        if not self.assessor.drift.enabled:
-            return []
-        return findings.comparisons(standing.seen if standing else None, self.newest)
-
-    def _drift(
-        self, columns: Columns, ends: Sequence[int], before: Standing | None
-    ) -> tuple[tuple[FoundDrift, ...], tuple[Standing, ...]]:
-        if not ends:
-            return (), ()
-        settings = self.assessor.drift
-        rule = settings.rule
-        against, window = findings.reference(rule, settings, self.first, ends)
-        collector = Collector(window.end, rule.thin)
-        if window.end <= ends[-1] - rule.window:
-            for readings in self._scan(window):
-                collector.add(readings)
-        usual = collector.columns()
-        found = findings.drifted(
-            rule,
-            against,
-            self.id,
-            np.concatenate((usual.context_time, columns.every_time)),
-            np.concatenate((usual.context_value, columns.every_value)),
-            ends=ends,
-            first=self.first,
-            before=before,
-        )
-        return found.found, (found.standing,)
-
-    def _write(self, found: Assessment) -> None:
-        self.watch.alive()
-        self.store.assess(self.lease, found)

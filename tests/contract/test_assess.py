@@ -14,7 +14,7 @@ from builders import Loading, at
 from stores import AnyStore, StoreCase
 
 from loader.analysissettings import AnomalySettings, DriftSettings
-from loader.assess import Assessor, Left, afterwards, assessor
+from loader.assess import Assessor, Left, afterwards, job
 from loader.errors import StoreUnavailable
 from loader.quality.checks import Checks as RuleChecks
 from loader.quality.rules import Rule
@@ -97,7 +97,7 @@ def test_what_is_too_much_for_one_assessment_waits(
     rows = air()
     loading.commit(rows)
     assess(loading)
-    monkeypatch.setattr(assessor, "PART", 100)
+    monkeypatch.setattr(job, "PART", 100)
     other.commit(rows)
     calls = [assess(other, rows=200)]
     while calls[-1][1]:
