@@ -43,6 +43,22 @@ def deduplicate(readings: Readings) -> tuple[Readings, Readings]:
     return readings.take(order[last]), readings.take(order[~last])
 
 
+def among(some: Readings, readings: Readings) -> Readings:
+    """Those of `some` (in any order, any number of times) whose series and time is one of `readings`."""
+    if not len(some) or not len(readings):
+        return some.take(np.empty(0, np.int64))
+    series = np.concatenate([readings.series, some.series])
+    time = np.concatenate([readings.time, some.time])
+    order, _ = sort_keys(series.astype(np.int64), time)
+    s, t = series[order], time[order]
+    starts = np.ones(len(order), bool)
+    np.logical_or(s[1:] != s[:-1], t[1:] != t[:-1], out=starts[1:])
+    # The order is stable: of equal keys one of `readings` stands first.
+    there = (order[starts] < len(readings))[np.cumsum(starts) - 1]
+    found = np.sort(order[there]) - len(readings)
+    return some.take(found[found >= 0])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
     """What a batch means against the store. Masks over the incoming readings:

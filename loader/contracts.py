@@ -214,8 +214,8 @@ class Store(Protocol):
         Same value: refetched, nothing written (NULL equals NULL). Other value: revised, the old
         one kept in `revision`. Flags: `loader.context.flagged`, which also says whose flags change
         among the stored neighbours; a changed flag is no revision. What changed is added to the
-        series' pending stretch, `batch.repeated` and what came late to the days in `quality`;
-        what moved to another place is counted `inconsistent`.
+        series' pending stretch; what came late, and what of `batch.repeated` is new, to the days
+        in `quality`; what moved to another place is counted `inconsistent`.
 
         `batch.counts` comes with fetched, duplicate, quarantined, due, observed, inconsistent,
         requests, errors and bytes filled in; the rest is counted here. A reading not after its

@@ -64,6 +64,16 @@ def test_of_duplicates_the_last_stays(made: list[tuple[int, int, float]]) -> Non
     assert listed(dropped) == others
 
 
+@given(rows, rows)
+def test_those_among_others_are_told_by_key(
+    some: list[tuple[int, int, float]], made: list[tuple[int, int, float]]
+) -> None:
+    """Whatever their values, order and number are."""
+    keys = {(s, t) for s, t, _ in made}
+    found = columns.among(readings(some), readings(made))
+    assert listed(found) == [(s, t, i) for i, (s, t, _) in enumerate(some) if (s, t) in keys]
+
+
 def keyed(made: list[tuple[int, int, float]]) -> dict[tuple[int, int], float]:
     return dict(sorted({(s, t): v for s, t, v in made}.items()))
 

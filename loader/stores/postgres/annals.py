@@ -12,7 +12,7 @@ import numpy as np
 from psycopg2.extras import execute_batch
 
 from loader import lateness
-from loader.readings import DAY, Int32, Int64, Reject
+from loader.readings import DAY, Int32, Int64, Readings, Reject
 from loader.records import Batch
 from loader.sqltext import storable
 from loader.stores.postgres.session import SQL, Cursor
@@ -94,14 +94,11 @@ def write_delays(cursor: Cursor, batch: Batch, late: Mapping[int, Int64]) -> Non
     execute_batch(cursor, SQL["put_lateness"], rows)
 
 
-def count_days(cursor: Cursor, batch: Batch, late: Mapping[int, Int64], ids: Int32) -> None:
+def count_days(cursor: Cursor, repeated: Readings, late: Mapping[int, Int64], ids: Int32) -> None:
     """Add late readings (times by series id) and those repeated to the counts of their days."""
     counts: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
-    repeated = {
-        int(ids[i]): batch.repeated.time[batch.repeated.series == i]
-        for i in np.unique(batch.repeated.series)
-    }
-    for column, found in enumerate((late, repeated)):
+    again = {int(ids[i]): repeated.time[repeated.series == i] for i in np.unique(repeated.series)}
+    for column, found in enumerate((late, again)):
         for number, times in found.items():
             days, many = np.unique((times - 1) // DAY * DAY, return_counts=True)
             for day, count in zip(days.tolist(), many.tolist(), strict=True):

@@ -46,7 +46,8 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
     _stretch(cursor, new, ids)
     findings.add_pending(cursor, {int(ids[i]): window for i, window in found.touched.items()})
     annals.write_delays(cursor, batch, late)
-    annals.count_days(cursor, batch, late, ids)
+    # Once, though a source that repeats a record does so whenever it is read.
+    annals.count_days(cursor, columns.among(batch.repeated, new), late, ids)
     moves = annals.write_places(cursor, batch, ids)
     annals.write_rejects(cursor, batch)
     progress.write(cursor, batch, before)

@@ -80,7 +80,9 @@ def write(
     _add_delays(connection, batch, late, stored.ids, bounds)
     findings.add_pending(connection, {stored.ids[i]: w for i, w in found.touched.items()})
     findings.count_days(connection, "late", stored.ids, batch.readings.take(late))
-    findings.count_days(connection, "duplicate", stored.ids, batch.repeated)
+    # Once, though a source that repeats a record does so whenever it is read.
+    repeated = columns.among(batch.repeated, batch.readings.take(split.new))
+    findings.count_days(connection, "duplicate", stored.ids, repeated)
     moved = ledger_rows.write_places(connection, batch, stored.ids)
     ledger_rows.write_rejects(connection, batch)
     for progress in batch.progress:
