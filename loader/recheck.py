@@ -2,6 +2,7 @@
 
 A series is gone through in the store's chunks. A reading is judged once everything in its reach has
 been seen, so the flags do not depend on where chunks end. Policies do not apply: what is stored stays.
+What near stations say of a reading is left as it is: `loader.assess.near` looks at that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from loader.contracts import Checker, Lease, Reports, Store
 from loader.quality.checks import CHECK_NAMES, Checks
-from loader.readings import HOUR, Flag, Reach, Readings, Series, UInt8, UInt32, Window
+from loader.readings import HOUR, Check, Flag, Reach, Readings, Series, UInt8, UInt32, Window
 from loader.records import StoredSeries
 
 NAMES = {flag: flag.name.lower().replace("_", " ") for flag in Flag}
@@ -33,6 +34,8 @@ class Changes:
     tests: int = 0
     begun: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
+    at_odds: set[int] = field(default_factory=set)
+    """The series, by id, with readings that were at odds with near stations."""
 
     @property
     def changed(self) -> int:
@@ -88,6 +91,8 @@ def recheck(  # noqa: PLR0917 - all that it needs
     for one in series:
         for readings, flag, tests in rejudged(reports, check, one, window):
             changes.checked += len(readings)
+            if (readings.tests & np.uint32(Check.NEIGHBOURS)).any():
+                changes.at_odds.add(one.id)
             differs = (flag != readings.flag) | (tests != readings.tests)
             if differs.any():
                 changes.add(readings.take(differs), flag[differs], tests[differs])

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from loader.assess.near import recheck_all
 from loader.contracts import Database, Lease, Reports
 from loader.errors import LoaderError
 from loader.healing import heal
 from loader.journal import Cutoffs
 from loader.pipeline import Observer, Order, Pipeline
 from loader.readings import Window
-from loader.recheck import fingerprint, recheck
+from loader.recheck import fingerprint
 from loader.records import Outcome, Quarantined, RunReport, StoredSeries
 from loader.replay import replay
 from loader.settingsmodel import Settings
@@ -239,7 +240,7 @@ class Recheck(Work):
                     "the thresholds here are others than those of the command, or series have been added: "
                     "let the daemon read its configuration again (SIGHUP), then give the command again"
                 )
-            changes, ended = recheck(
+            changes, ended = recheck_all(
                 store, store, hand.lease, pipeline.check, series, self.window, hand.stop.is_set
             )
         finally:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loader.contracts import Database, Lease, Reports
+from loader.contracts import Checker, Database, Lease, Reports, Store
 from loader.findings import Pending
 from loader.quality.checks import Checks
 from loader.quality.neighbours import NeighbourRule, bounds, near, objects, sentence, usable
 from loader.readings import Bool, Check, Float64, Int64, Readings, UInt8, UInt32, Window, plain_unit
-from loader.recheck import begin, end, judged
+from loader.recheck import Changes, begin, end, judged, recheck
 from loader.records import StoredSeries
 
 BIT = np.uint32(Check.NEIGHBOURS)
@@ -80,9 +80,38 @@ def compare(  # noqa: PLR0917 - all that it needs
         stretch = pending.window
         if number != pending.series_id:
             stretch = Window(stretch.start - apart, stretch.end + apart)
-        for time, flag, tests in _verdicts(store, check, network, number, stretch, looked_at):
-            changed += store.put_flags(lease, number, time, flag, tests)
+        for was, flag, tests in _verdicts(store, check, network, number, stretch, looked_at):
+            changed += store.put_flags(lease, number, was.time, flag, tests)
     return changed
+
+
+def recheck_all(  # noqa: PLR0917 - all that it needs
+    reports: Reports,
+    store: Store,
+    lease: Lease | None,
+    check: Checker,
+    series: Sequence[StoredSeries],
+    window: Window,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[Changes, bool]:
+    """As `recheck`, for series of one source, and then what near stations say by the rules of today:
+    where a series has no such rule any more, nothing. Without a lease near stations are compared by
+    the flags that are stored."""
+    changes, ended = recheck(reports, store, lease, check, series, window, stopped)
+    if not ended or not series:
+        return changes, ended
+    assert isinstance(check, Checks)  # noqa: S101 - what wiring builds
+    network = Network.of(check, reports.series(series[0].source))
+    for one in series:
+        if one.id not in network.rules and one.id not in changes.at_odds:
+            continue
+        for was, flag, tests in _verdicts(reports, check, network, one.id, window, lambda _: None):
+            changes.add(was, flag, tests)
+            if lease is not None:
+                store.put_flags(lease, one.id, was.time, flag, tests)
+            if stopped():
+                return changes, False
+    return changes, True
 
 
 def told(reports: Reports, check: Checks, one: StoredSeries, reading: Readings) -> str | None:
@@ -101,14 +130,14 @@ def told(reports: Reports, check: Checks, one: StoredSeries, reading: Readings) 
 
 
 def _verdicts(  # noqa: PLR0917 - all that it needs
-    store: Database,
+    reports: Reports,
     check: Checks,
     network: Network,
     number: int,
     window: Window,
     looked_at: Callable[[int], None],
-) -> Iterator[tuple[Int64, UInt8, UInt32]]:
-    """(time, flag, tests) of the stored readings in a window whose bit is to change."""
+) -> Iterator[tuple[Readings, UInt8, UInt32]]:
+    """The stored readings in a window whose bit is to change, with their new flags and tests."""
     one = network.series[number]
     if one.first_time is None or one.last_time is None:
         return
@@ -119,11 +148,11 @@ def _verdicts(  # noqa: PLR0917 - all that it needs
     moved: list[Int64] = []
 
     def chunks() -> Iterator[Readings]:
-        around = Window(begin(store, one, window.start + 1, reach), end(store, one, window.end, reach))
-        for chunk in store.scan([number], around):
+        around = Window(begin(reports, one, window.start + 1, reach), end(reports, one, window.end, reach))
+        for chunk in reports.scan([number], around):
             looked_at(len(chunk))
             inside = (chunk.time > window.start) & (chunk.time <= window.end)
-            wanted = _at_odds(store, network, number, chunk, inside, looked_at)
+            wanted = _at_odds(reports, network, number, chunk, inside, looked_at)
             differs = inside & (wanted != (chunk.tests & BIT != 0))
             moved.append(chunk.time[differs])
             yield replace(chunk, tests=np.where(differs, chunk.tests ^ BIT, chunk.tests))
@@ -131,7 +160,8 @@ def _verdicts(  # noqa: PLR0917 - all that it needs
     for readings, flag, tests in judged(check, one.series, chunks(), reach):
         chosen = np.isin(readings.time, np.concatenate(moved))
         if chosen.any():
-            yield readings.time[chosen], flag[chosen], tests[chosen]
+            was = readings.take(chosen)
+            yield replace(was, tests=was.tests ^ BIT), flag[chosen], tests[chosen]
 
 
 def _at_odds(  # noqa: PLR0917 - all that it needs
@@ -144,7 +174,7 @@ def _at_odds(  # noqa: PLR0917 - all that it needs
 ) -> Bool:
     found = np.zeros(len(chunk), bool)
     at = np.flatnonzero(inside & usable(chunk))
-    if len(at):
+    if len(at) and number in network.near:
         time = chunk.time[at]
         others = _others(reports, network, number, time, looked_at)
         found[at] = objects(network.rules[number], time, chunk.value[at], others)

@@ -78,12 +78,12 @@ def _with_rules(context: Context, work: Recheck, source: str) -> Recheck:
 
 def _counted(context: Context, work: Recheck, source: str) -> Mapping[str, int]:
     """What would change, without the lease."""
-    from loader.recheck import recheck
+    from loader.assess.near import recheck_all
     from loader.wiring import build_check
 
     store = context.store()
     checker = build_check(context.config(), source)
-    changes, _ = recheck(store, store, None, checker, work.series(store, source), work.window)
+    changes, _ = recheck_all(store, store, None, checker, work.series(store, source), work.window)
     return changes.as_dict()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import AnyStore
 
-from loader.assess.near import Network, compare, told
+from loader.assess.near import Network, compare, recheck_all, told
 from loader.quality.checks import Checks
 from loader.quality.neighbours import NeighbourRule
 from loader.quality.rules import FlatRule, Limits, Rule, SpikeRule
@@ -101,6 +102,40 @@ def test_a_commit_keeps_what_was_found(loading: Loading) -> None:
     loading.commit([(STATIONS[0], 6, 300.0)], check=CHECKS)
     value, flag, tests = loading.readings()["s0", "pm25", "ug/m3", 5]
     assert (value, flag, tests & Check.NEIGHBOURS) == (90, SUSPECT, Check.NEIGHBOURS)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_recheck_compares_by_the_rule_of_today(loading: Loading, written: bool) -> None:
+    """A wider rule clears some readings, a narrower one finds more, none clears all; without a
+    lease they are only counted."""
+    off = {3: 85, 5: 120, 7: 70}
+    rows = [(one, h, off.get(h, v) if one is STATIONS[0] else v) for one, h, v in level()]
+    loading.commit(rows, places=PLACES, check=CHECKS)
+
+    def recheck(rule: NeighbourRule | None) -> tuple[dict[str, int], list[float]]:
+        checks = Checks(lambda _: Rule(expected=True, neighbours=rule))
+        changes, ended = recheck_all(
+            loading.store,
+            loading.store,
+            loading.lease if written else None,
+            checks,
+            loading.store.series("src"),
+            Window(at(1), at(12)),
+        )
+        assert ended
+        odd = [key[3] for key, row in loading.readings().items() if row[2] & Check.NEIGHBOURS]
+        return {k: n for k, n in changes.as_dict().items() if k != "checked"}, odd
+
+    assert look(loading) == 2
+    wider, narrower = replace(RULE, suspect=50), replace(RULE, suspect=10)
+    cleared = {"suspect -> good": 1, "neighbours: objects no more": 1}
+    assert recheck(wider) == ({"changed": 1, **cleared}, [5] if written else [3, 5])
+    found = 2 if written else 1
+    more = {"changed": found, "good -> suspect": found, "neighbours: now objects": found}
+    assert recheck(narrower) == (more, [3, 5, 7] if written else [3, 5])
+    gone = 3 if written else 2
+    none = {"changed": gone, "suspect -> good": gone, "neighbours: objects no more": gone}
+    assert recheck(None) == (none, [] if written else [3, 5])
 
 
 NAMES = itertools.count()
