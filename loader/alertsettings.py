@@ -99,6 +99,7 @@ class CountRule(_NumberRule):
 
 class ScoreRule(_NumberRule):
     at: float = Field(0, ge=0, le=100, description="the score below which the rule is broken")
+    missing: bool = Field(False, description="count what did not come, too; freshness tells of silence")
 
 
 class ShareRule(_NumberRule):
@@ -125,7 +126,7 @@ class Rules(Settings):
     failures: CountRule = Field(
         CountRule(at=3, severity=Severity.CRITICAL), description="runs that failed in a row"
     )
-    quality_below: ScoreRule = Field(ScoreRule(at=90), description="score of the newest run")
+    quality_below: ScoreRule = Field(ScoreRule(at=90), description="score of what the newest run brought")
     freshness: FreshnessRule = Field(FreshnessRule(), description="a station that sends nothing new")
     slow_request: TimeRule = Field(
         TimeRule(at=60 * SECOND), description="the newest run's slowest request took longer"

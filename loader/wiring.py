@@ -255,6 +255,7 @@ def build_centre(config: Config, spool: Path) -> Centre:
             lookback_min=settings.lookback.min,
             lookback_max=settings.lookback.max,
             alive=settings.alive,
+            weights=config.quality.weights.as_weights(),
         )
         for name, settings in config.sources.items()
     }

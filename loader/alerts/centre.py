@@ -23,10 +23,11 @@ from loader.alertsettings import AlertSettings, LimitSettings
 from loader.contracts import Clock, Lease
 from loader.durations import MINUTE
 from loader.errors import LoaderError
-from loader.findings import Standing
+from loader.findings import Cadence, Standing
 from loader.journal import Alert, Dispatch, LimitEvent, Phase, Severity
 from loader.journalcontracts import AlertBook
 from loader.log import get_logger
+from loader.quality.cadence import as_reported
 from loader.readings import PartitionState
 from loader.records import RunReport, StoredSeries
 
@@ -50,6 +51,7 @@ class Book(AlertBook, Protocol):
     def partitions(self, source: str) -> list[PartitionState]: ...
     def limit_events(self, source: str | None, since: int) -> list[LimitEvent]: ...
     def standings(self, source: str | None) -> list[Standing]: ...
+    def cadences(self, source: str | None) -> dict[int, tuple[Cadence, ...]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,8 @@ class Centre:
         seen = self._seen.get(name)
         if seen is None or seen.news != news:
             runs, partitions = store.runs(name, RUNS), store.partitions(name)
-            situation = Situation(watched, 0, runs, partitions, store.series(name))
+            series = as_reported(store.series(name), store.cadences(name))
+            situation = Situation(watched, 0, runs, partitions, series)
             gained = tuple((r.finished, r.counts.new) for r in runs if r.finished is not None)
             seen = _Snapshot(news, situation, Background(_lost(partitions), gained))
             self._seen[name] = seen

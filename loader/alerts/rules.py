@@ -4,6 +4,7 @@ microseconds, times in microseconds UTC."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from loader.alerts.freshness import silent
 from loader.alerts.seriesrules import anomaly, drift, limits
@@ -11,6 +12,7 @@ from loader.alerts.situation import Finding, Situation, Verdict
 from loader.alerts.wording import lasting, one_line
 from loader.contracts import DIED
 from loader.journal import Severity
+from loader.quality.score import score
 from loader.readings import SECOND, PartitionState
 from loader.records import Outcome, RunReport
 
@@ -191,14 +193,20 @@ def _of_row(
 
 
 def quality_below(s: Situation) -> list[Finding]:
-    """The score of the newest run that has one is too low."""
+    """The score of the newest run that has one is too low, taken as if nothing had been missing:
+    of silence tells `freshness`, while it lasts and once."""
+    rule = s.rules.quality_below
 
     def figure(run: RunReport) -> float | None:
-        return run.quality
+        if run.quality is None or rule.missing:
+            return run.quality
+        of_what_came = score(replace(run.counts, observed=run.counts.due), s.watched.weights)
+        return run.quality if of_what_came is None else of_what_came.total
 
-    at = s.rules.quality_below.at
-    row = _row(s.runs, figure, lambda score: score < at)
-    return _of_row(s, "quality_below", row, figure, lambda run: f"score {run.quality:.1f}, wanted {at:g}")
+    row = _row(s.runs, figure, lambda score: score < rule.at)
+    return _of_row(
+        s, "quality_below", row, figure, lambda run: f"score {figure(run):.1f}, wanted {rule.at:g}"
+    )
 
 
 def slow_request(s: Situation) -> list[Finding]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loader.alerts.wording import one_line
 from loader.alertsettings import Rules
 from loader.findings import Standing
 from loader.journal import LimitEvent, Severity
+from loader.quality.score import Weights
 from loader.readings import PartitionState, Series
 from loader.records import RunReport, StoredSeries
 from loader.schedule import Timetable
@@ -17,7 +18,8 @@ from loader.schedule import Timetable
 @dataclass(frozen=True, slots=True)
 class Watched:
     """A source as the rules see it: `rules` are its own over the general ones, the lookbacks are
-    microseconds, `alive` says whether new readings are to be expected."""
+    microseconds, `alive` says whether new readings are to be expected, `weights` what the score is
+    made of."""
 
     name: str
     rules: Rules
@@ -25,6 +27,7 @@ class Watched:
     lookback_min: int
     lookback_max: int
     alive: bool = True
+    weights: Weights = field(default_factory=Weights)
 
 
 @dataclass(frozen=True, slots=True)

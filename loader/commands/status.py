@@ -55,6 +55,7 @@ def command(ctx: click.Context, names: tuple[str, ...], detailed: bool, as_json:
     A station is silent when its newest reading is older than three of its cadences plus the
     source's maximum lookback: by then even late readings should have come.
     """
+    from loader.quality.cadence import as_reported
     from loader.schedule import coming
     from loader.settings import Lookback
     from loader.wiring import now
@@ -65,7 +66,8 @@ def command(ctx: click.Context, names: tuple[str, ...], detailed: bool, as_json:
     for name in chosen_sources(context, names):
         settings = configured.get(name)
         lookback = (settings.lookback if settings else Lookback()).max
-        stations = stations_of(store.partitions(name), store.series(name), at, lookback)
+        series = as_reported(store.series(name), store.cadences(name))
+        stations = stations_of(store.partitions(name), series, at, lookback)
         last = next(iter(store.runs(name, 1)), None)
         state = "not configured" if settings is None else "enabled" if settings.enabled else "disabled"
         due = coming(settings.schedule.timetable, at, NEXT) if settings and settings.enabled else []

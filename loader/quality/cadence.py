@@ -19,12 +19,14 @@ after a day.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from loader.findings import Cadence
 from loader.readings import SECOND, Bool, Float64, Int64, Series, Window
+from loader.records import StoredSeries
 
 STEPS = 24
 """Steps that prove a cadence."""
@@ -122,6 +124,18 @@ class Cadences:
         if given is None:
             return stretches(window, self.learned.get(series.key, ()), series.cadence_s)
         return stretches(window, (), given)
+
+
+def as_reported(
+    series: Iterable[StoredSeries], learned: Mapping[int, Sequence[Cadence]]
+) -> list[StoredSeries]:
+    """The series with the cadence that they were last seen to have, where that was learned."""
+    return [
+        replace(one, series=replace(one.series, cadence_s=known[-1].cadence_s))
+        if (known := learned.get(one.id))
+        else one
+        for one in series
+    ]
 
 
 def off_grid(times: Int64, cadence_s: float) -> Bool:

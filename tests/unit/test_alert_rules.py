@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -208,6 +209,20 @@ def test_the_interval_of_a_weekday_timetable_is_its_weekend() -> None:
 def test_quality(score: float | None, bad: bool) -> None:
     """Below 90; a run with no score says nothing."""
     assert ("quality_below" in seen(run(quality=score))) is bad
+
+
+def test_what_is_missing_lowers_no_quality_unless_asked_to() -> None:
+    """A run that had half of what was due scores 82.5 and alerts only where missing readings count; one
+    whose readings fail alerts anyway."""
+    sparse = Counts(fetched=10, new=10, due=20, observed=10)
+    counting = replace(WATCHED, rules=Rules.model_validate({"quality_below": {"at": 90, "missing": True}}))
+    assert "quality_below" not in seen(run(quality=82.5, counts=sparse))
+    found = seen(run(quality=82.5, counts=sparse), watched=counting)
+    assert found["quality_below"].value == 82.5
+    failing = replace(sparse, failed=5)
+    found = seen(run(quality=67.5, counts=failing))
+    assert found["quality_below"].value == pytest.approx(85)
+    assert found["quality_below"].detail.endswith("score 85.0, wanted 90")
 
 
 def test_quality_counts_from_the_newest_run_with_a_score() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loader.findings import Cadence
 from loader.quality.cadence import (
     DIFFERENT,
     NICE,
@@ -20,12 +21,14 @@ from loader.quality.cadence import (
     WANDER,
     Cadences,
     Episode,
+    as_reported,
     learn,
     off_grid,
     rounded,
     stretches,
 )
 from loader.readings import DAY, HOUR, SECOND, Int64, Series, Window
+from loader.records import StoredSeries
 
 MINUTE = 60 * SECOND
 START = 1_700_000_000_000_000 // DAY * DAY
@@ -288,3 +291,11 @@ def test_the_documented_numbers_are_those_of_the_code() -> None:
     assert f"more than {OUTAGE} cadences is an\n  outage and counts as {OUTAGE}" in section
     *most, last = map(str, NICE)
     assert f"({', '.join(most)} or {last} seconds" in section
+
+
+def test_the_newest_cadence_learned_is_the_one_reported() -> None:
+    """A series of which nothing was learned keeps the declared one."""
+    series = Series("s", "pm25", "ug/m3", "st", "p", cadence_s=900.0)
+    stored = [StoredSeries(number, "src", series, None, None) for number in (1, 2)]
+    learned = {1: (Cadence(1, 0, 900.0), Cadence(1, 5, 3600.0))}
+    assert [one.series.cadence_s for one in as_reported(stored, learned)] == [3600.0, 900.0]
