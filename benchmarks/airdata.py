@@ -28,8 +28,8 @@ from loader.quality.drift import Against, DriftRule, DriftState, after_compariso
 from loader.readings import DAY, Bool, Flag, Float64, Int64
 
 HEALTHY = 14 * DAY
-OF_VALUES = ("anomaly", "drift")
-"""Rules about single series. `quality_below` is about what a run of the whole source brought."""
+RULES = ("anomaly", "drift", "quality_below")
+"""Rules about readings."""
 
 
 @dataclass
@@ -44,15 +44,15 @@ class Alerts:
         self.months += station_months(data)
         self.told += replayed.told
 
-    def rate(self, *rules: str) -> float:
-        """Alerts per station and month."""
-        return sum(one.rule in rules for one in self.told) / self.months
+    @property
+    def rate(self) -> float:
+        """Alerts per station and month, whatever the rule."""
+        return len(self.told) / self.months
 
     def show(self) -> None:
         count = Counter(one.rule for one in self.told)
-        print(f"{self.name}: {self.months:.1f} station-months; per station and month:")
-        for rule in (*OF_VALUES, "quality_below"):
-            print(f"  {rule}: {count[rule]} alerts, {self.rate(rule):.2f}")
+        by_rule = ", ".join(f"{rule} {count[rule]}" for rule in sorted({*RULES, *count}))
+        print(f"{self.name}: {self.months:.1f} station-months, {self.rate:.2f} alerts in each: {by_rule}")
         for one in sorted(self.told, key=lambda told: told.at):
             print(f"  {one}")
         print(flush=True)
