@@ -63,6 +63,9 @@ def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
     )
     try:
         config = context.config()
+        for name in config.sources:
+            # Raises where what is asked for needs what is not installed.
+            wiring.build_assessor(config, name)
     except ConfigError as error:
         yield Finding("config", False, str(error))
         return

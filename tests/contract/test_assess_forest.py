@@ -159,6 +159,8 @@ def test_without_the_extra_it_is_refused_by_name(monkeypatch: pytest.MonkeyPatch
     import importlib.util
 
     from loader import wiring
+    from loader.commands.check import look
+    from loader.commands.context import Context
     from loader.errors import ConfigError
 
     path = tmp_path / "config.yaml"
@@ -170,3 +172,5 @@ def test_without_the_extra_it_is_refused_by_name(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"anomalies\.forest.*sensor-loader\[analysis\]"):
         wiring.build_assessor(config, "demo")
+    *_, found = look(Context(path), ())
+    assert (found.subject, found.ok, "sensor-loader[analysis]" in found.detail) == ("config", False, True)
