@@ -15,7 +15,7 @@ from loader.quality.reference import usable
 from loader.readings import HOUR, Bool, Float64, Int64, Readings, UInt8, UInt32
 
 TAIL = 2 * STEPS
-"""Stamps before `since` that are kept to learn the cadence by."""
+"""Stamps before `since` that are kept to learn the cadence by, at least."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,10 +60,12 @@ class Columns:
 
 @dataclass(slots=True)
 class Collector:
-    """Gathers one series' readings, chunk by chunk in order of time."""
+    """Gathers one series' readings, chunk by chunk in order of time. Of those before `since` the stamps
+    of so many microseconds (`memory`) are kept whole, `TAIL` of them at least."""
 
     since: int
     cell: int = HOUR
+    memory: int = 0
     _kept: list[Readings] = field(default_factory=list)
     _context: list[Readings] = field(default_factory=list)
     _stamps: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
@@ -72,7 +74,9 @@ class Collector:
         cut = int(np.searchsorted(readings.time, self.since, side="right"))
         if cut:
             before = readings.take(np.arange(cut))
-            self._stamps = np.concatenate((self._stamps, before.time[-TAIL:]))[-TAIL:]
+            stamps = np.concatenate((self._stamps, before.time))
+            recent = int(np.searchsorted(stamps, self.since - self.memory))
+            self._stamps = stamps[max(0, min(recent, len(stamps) - TAIL)) :]
             self._context.append(thinned(before, self.cell))
         if cut < len(readings):
             self._kept.append(readings.take(np.arange(cut, len(readings))))

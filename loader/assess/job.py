@@ -17,7 +17,7 @@ from loader.assess.known import Known
 from loader.contracts import Database, Lease
 from loader.errors import Interrupted
 from loader.findings import Assessment, Cadence, FoundDrift, QualityDay, Standing, day_of
-from loader.quality.cadence import Episode
+from loader.quality.cadence import PERIODS, Episode
 from loader.quality.checks import Checks
 from loader.quality.drift import DRIFT
 from loader.quality.score import Weights
@@ -113,10 +113,10 @@ class Job:
         after = findings.first_judged(plan.anomalies, self.newest, self.pending.start, standings)
         ends = self._drift_ends(standings.get(DRIFT))
         since = min([span.start, *after.values()])
-        lead = [LEAD, *(one.reach for one in plan.anomalies.chosen)]
+        lead = [self._lead(), *(one.reach for one in plan.anomalies.chosen)]
         if ends:
             lead.append(since - ends[0] + plan.drift.rule.window)
-        collector = Collector(since)
+        collector = Collector(since, memory=self._memory())
         for readings in self._scan(Window(since - max(lead), max(self.newest, span.end))):
             collector.add(readings)
         columns = collector.columns()
@@ -168,7 +168,7 @@ class Job:
 
     def _part(self, span: Window) -> tuple[Columns, int]:
         """So many whole days of the span as can be held, and where they end."""
-        collector, room = Collector(span.start), PART
+        collector, room = Collector(span.start, memory=self._memory()), PART
         for readings in self._scan(Window(span.start - self._lead(), span.end)):
             collector.add(readings)
             time = readings.time[np.searchsorted(readings.time, span.start, side="right") :]
@@ -179,9 +179,18 @@ class Job:
             room -= len(time)
         return collector.columns(), span.end
 
+    def _slowest(self) -> float:
+        """Of the cadences that the series is known to have had, in microseconds."""
+        known = self.known.episodes.get(self.id, ())
+        return SECOND * max([self.stored.series.cadence_s or 0, *(cadence_s for _, cadence_s in known)])
+
     def _lead(self) -> int:
-        cadence_s = self.stored.series.cadence_s or 0
-        return max(LEAD, round(TAIL * cadence_s * SECOND))
+        """What is read before the first day that changed, to learn the cadence by."""
+        return max(LEAD, round(TAIL * self._slowest()))
+
+    def _memory(self) -> int:
+        """What of it is kept whole: as much as `learn` wants."""
+        return round(PERIODS * self._slowest())
 
     def _scan(self, window: Window) -> Iterator[Readings]:
         return self.scan(self.id, window)

@@ -10,7 +10,7 @@ from loader.assess.cadences import learned
 from loader.assess.columns import TAIL, Collector
 from loader.assess.days import quality_days
 from loader.assess.findings import comparisons
-from loader.quality.cadence import learn
+from loader.quality.cadence import PERIODS, learn
 from loader.quality.score import Weights
 from loader.readings import DAY, HOUR, SECOND, Flag, Int64, Readings, Window
 
@@ -109,3 +109,21 @@ def test_comparisons_are_made_at_midnights_and_not_made_up_for_ever() -> None:
     assert comparisons(START, START + HOUR) == []
     assert comparisons(START - 2 * DAY, START) == [START - DAY, START]
     assert comparisons(START - 90 * DAY, START) == [START - i * DAY for i in range(6, -1, -1)]
+
+
+def test_a_cadence_is_learned_from_a_day_as_from_all() -> None:
+    """An hourly station that reports every minute from 21:00 on has done so since 21:00, though only the
+    next day is looked at: enough of the one before is kept."""
+    hourly = START + np.arange(1, 22) * HOUR
+    dense = hourly[-1] + np.arange(1, 12 * 60) * (HOUR // 60)
+    time = np.concatenate([hourly, dense])
+    midnight = START + DAY
+    known = learn(time[time <= midnight], 3600.0, ())
+    collector = Collector(midnight, memory=PERIODS * HOUR)
+    collector.add(Readings.of(np.zeros(len(time)), time, np.ones(len(time)), flag=np.ones(len(time))))
+    columns = collector.columns()
+    stamps = np.concatenate((columns.stamps, columns.time))
+    whole = learn(time, 3600.0, ())
+    assert len(columns.stamps) < np.count_nonzero(time <= midnight)
+    assert learn(stamps, 3600.0, known) == whole
+    assert whole[-1] == (int(hourly[-1]), 60.0)
