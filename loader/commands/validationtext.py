@@ -104,7 +104,9 @@ def _checks(found: Examination) -> None:
     if rows:
         table(columns, rows, "what checks object to")
     else:
-        line("no check objects to any reading")
+        silent = sum(tally.unevaluated for tally in found.tallies)
+        unspoken = f"; of {number(silent)} no rule speaks" if silent else ""
+        line(f"no check objects to any reading{unspoken}")
     said = {f.name: getattr(found.repeats, f.name) for f in fields(found.repeats)}
     words = {
         "same": "repeated in one file",

@@ -40,10 +40,17 @@ def test_a_good_file(bare: Shell) -> None:
     assert re.search(r"^a\.csv +csv +long +48 +48 +0", out, re.MULTILINE)
     assert re.search(r"^unit +text +unit$", out, re.MULTILINE)
     assert re.search(r"^here +o3 +ppm +48 +1h +0 +0 +0 +0 +100\.0 % +100\.0", out, re.MULTILINE)
-    assert "no check objects to any reading" in out
+    assert "no check objects to any reading\n" in out
     assert "score 100.00: completeness 100.00 %" in out
     assert bare.err == ""
     assert sorted(p.name for p in bare.folder.iterdir()) == ["a.csv"]
+
+
+def test_readings_that_no_rule_speaks_of(bare: Shell) -> None:
+    """That nothing objects to them is not said without that."""
+    (bare.folder / "a.csv").write_text(hours(48).replace(",o3,ppm,", ",wind,m/s,"))
+    out = bare("validate", "a.csv")
+    assert "no check objects to any reading; of 48 no rule speaks\n" in out
 
 
 def test_the_findings_as_json(bare: Shell) -> None:
