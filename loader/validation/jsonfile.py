@@ -57,8 +57,10 @@ def _opened(form: str, tables: Iterator[Table], sampled: bool) -> Opened:
     return Opened(form, list(first.columns), chain([first], tables), text=False, sampled=sampled)
 
 
+_DECODE = msgspec.json.Decoder().decode
+
+
 def _line_tables(path: Path, encoding: str, blocks: Blocks, troubles: Troubles) -> Iterator[Table]:
-    decode = msgspec.json.Decoder().decode
     for portion in lines.read(path, encoding, troubles, blocks):
         numbers: list[int] = []
         records: list[dict[str, Any]] = []
@@ -66,7 +68,7 @@ def _line_tables(path: Path, encoding: str, blocks: Blocks, troubles: Troubles) 
             if not text or text.isspace():
                 continue
             try:
-                record = decode(text)
+                record = _DECODE(text)
             except (msgspec.DecodeError, RecursionError):
                 record = _leniently(path, number, text, troubles)
             if isinstance(record, dict):

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from loader.errors import LoaderError, StoreUnavailable
-from loader.readings import DAY, HOUR, Progress, Readings, Series, UInt8, UInt32, Window
+from loader.readings import DAY, HOUR, Bool, Progress, Readings, Series, UInt8, UInt32, Window
 from loader.records import Batch, Counts
 from loader.stores.postgres import PostgresStore
+from tests.checks import Checks, good
 
 ZERO = 1_706_659_200_000_000
 """2024-01-31T00:00:00Z."""
@@ -47,11 +48,6 @@ def batch(
     )
 
 
-def good(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
-    del series
-    return np.ones(len(readings), np.uint8), readings.tests
-
-
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -65,13 +61,13 @@ def sleeper(url: str, beat_s: str, stale_s: str, where: str) -> None:
         store.commit(lease, batch(run, number, number, 1.0), good)
     waited = False
 
-    def check(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
+    def check(series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
         nonlocal waited
         if where == "inside" and not waited:
             waited = True
             say("ready")
             sys.stdin.readline()
-        return good(series, readings)
+        return good(series, readings, written)
 
     if where == "between":
         say("ready")
@@ -79,7 +75,7 @@ def sleeper(url: str, beat_s: str, stale_s: str, where: str) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            store.commit(lease, batch(run, 2, 2, 1.0), check)
+            store.commit(lease, batch(run, 2, 2, 1.0), Checks(check))
             say("committed")
             return
         except StoreUnavailable:

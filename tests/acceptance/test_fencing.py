@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from loader.errors import LeaseHeld, LeaseLost, StoreUnavailable
-from loader.readings import Readings, Series, UInt8, UInt32
+from loader.readings import Bool, Readings, Series, UInt8, UInt32
 from loader.records import Outcome
 from loader.stores.postgres import PostgresStore
 from tests import postgres
-from tests.acceptance.fencing_loader import HOURS, ZERO, batch, good
+from tests.acceptance.fencing_loader import HOURS, ZERO, batch
+from tests.checks import Checks, good
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,12 +161,12 @@ def test_a_server_restarted_in_the_middle_of_a_run(major: int, how: str) -> None
         server.start()
         assert not store.commit(lease, batch(run, 1, 1, 1.0), good).replayed
 
-        def breaks(series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
+        def breaks(series: Sequence[Series], readings: Readings, written: Bool) -> tuple[UInt8, UInt32]:
             server.stop(how)
-            return good(series, readings)
+            return good(series, readings, written)
 
         with pytest.raises(StoreUnavailable):
-            store.commit(lease, batch(run, 2, 2, 1.0), breaks)
+            store.commit(lease, batch(run, 2, 2, 1.0), Checks(breaks))
         server.start()
         assert not store.commit(lease, batch(run, 2, 2, 1.0), good).replayed
         assert store.commit(lease, batch(run, 2, 2, 1.0), good).replayed
