@@ -5,7 +5,8 @@ SHELL = /bin/sh
 VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-virtualenv
-WORKERS = 2
+# Quick tests wait half of their time: three at once keep two cores busy.
+WORKERS = 3
 SEED =
 ARGS =
 
@@ -28,7 +29,7 @@ test: $(VENV)/tested
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) $(ARGS)
 
 test-slow: $(VENV)/tested
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(ARGS)
 
 campaign: $(VENV)/tested
 	$(BIN)/python -m tests.acceptance.campaign $(if $(SEED),--seed $(SEED)) $(ARGS)

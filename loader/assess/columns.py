@@ -60,8 +60,8 @@ class Columns:
 
 @dataclass(slots=True)
 class Collector:
-    """Gathers one series' readings, chunk by chunk in order of time. Of those before `since` the stamps
-    of so many microseconds (`memory`) are kept whole, `TAIL` of them at least."""
+    """Gathers one series' readings, chunk by chunk in order of time. Of those before `since` the last
+    stamps are kept, over so many microseconds (`memory`), and `TAIL` of them at least."""
 
     since: int
     cell: int = HOUR
@@ -75,7 +75,7 @@ class Collector:
         if cut:
             before = readings.take(np.arange(cut))
             stamps = np.concatenate((self._stamps, before.time))
-            recent = int(np.searchsorted(stamps, self.since - self.memory))
+            recent = int(np.searchsorted(stamps, stamps[-1] - self.memory))
             self._stamps = stamps[max(0, min(recent, len(stamps) - TAIL)) :]
             self._context.append(thinned(before, self.cell))
         if cut < len(readings):

@@ -15,6 +15,7 @@ from tests.openaq_server import HOUR, SECOND
 from tests.receivers import Receiver, Reply
 
 
+@pytest.mark.slow
 def test_three_failures_are_told_once_through_every_channel(tmp_path: Path) -> None:
     """One critical message and one recovery in Slack, mail and webhook, though six runs fail; they
     say what to know at night, and hold no secret; the dead man's switch hears of each run."""

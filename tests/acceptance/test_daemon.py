@@ -61,6 +61,7 @@ def test_a_signal_in_the_middle_of_a_run_ends_it_within_the_grace(tmp_path: Path
         ]
 
 
+@pytest.mark.slow
 def test_a_run_still_at_work_makes_the_next_one_skipped(tmp_path: Path) -> None:
     """It is never started twice, and the one left out is on record."""
     with desk(tmp_path, config(latency="400ms")) as made:
@@ -152,6 +153,7 @@ def test_a_store_that_cannot_be_used_ends_it_with_1(tmp_path: Path) -> None:
         assert "is not a SQLite database" in said.err
 
 
+@pytest.mark.slow
 def test_a_stuck_run_ends_it_with_70(tmp_path: Path) -> None:
     """Nothing moves for longer than allowed: it ends, to be started anew."""
     more = "daemon: {watchdog: {run: 2s}}"

@@ -115,6 +115,7 @@ def test_a_leader_put_to_sleep_commits_nothing_more(
     ]
 
 
+@pytest.mark.slow
 def test_a_leader_that_is_awake_is_left_alone(url: str) -> None:
     """Longer than it takes to be called silent, a living holder keeps its lease and commits on."""
     rival = PostgresStore(url, beat_s=0.3, stale_s=3)

@@ -109,6 +109,7 @@ def test_with_chosen_parameters_a_quiet_run_costs_one_request_a_location(tmp_pat
         assert rig.server.count() == len(world.locations)
 
 
+@pytest.mark.slow
 def test_the_lookback_is_learned_and_sweeps_still_catch_what_it_misses(tmp_path: Path) -> None:
     """After 200 late readings of at most 4 hours a run looks back hours, not days; a row that comes
     two days late is found by the next sweep."""

@@ -230,6 +230,7 @@ class Hurrying(World):
         raise AttributeError(f"this clock cannot be set to {value}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ours", [30, 1_000_000], ids=["known", "unknown"])
 def test_a_limit_that_is_enforced_is_kept(tmp_path: Path, ours: int) -> None:
     """Of 30 requests a minute, where 85 are needed, hardly one is refused, whether the limit is

@@ -106,6 +106,7 @@ def test_a_wait_for_the_server_can_be_ended(tmp_path: Path, own: postgres.Server
             own.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["fast", "immediate"])
 def test_a_restart_in_the_middle_of_a_run_is_survived(
     tmp_path: Path, own: postgres.Server, how: str
@@ -124,6 +125,7 @@ def test_a_restart_in_the_middle_of_a_run_is_survived(
         check(url, 18 * 700 * 24)
 
 
+@pytest.mark.slow
 def test_sessions_ended_by_the_administrator_are_made_again(tmp_path: Path) -> None:
     """pg_terminate_backend, again and again, costs nothing but time."""
     server = postgres.server(newest())
@@ -186,6 +188,7 @@ def test_too_few_connections_are_waited_for(tmp_path: Path) -> None:
             postgres.execute(url, "DROP ROLE few")
 
 
+@pytest.mark.slow
 def test_an_export_from_a_server_that_goes_away_leaves_no_file(
     tmp_path: Path, own: postgres.Server
 ) -> None:

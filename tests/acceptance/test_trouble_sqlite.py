@@ -173,6 +173,7 @@ def test_what_is_no_database_of_ours_is_left_alone(tmp_path: Path, spoil: object
         assert said in made.loader("check", code=1).out
 
 
+@pytest.mark.slow
 def test_two_at_once_share_the_work_and_nothing_else(tmp_path: Path) -> None:
     """Four loaders on a store that none of them has made yet: one loads, three say who is in the way."""
     with desk(tmp_path, demo("700d", latency="20ms")) as made:

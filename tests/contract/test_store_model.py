@@ -235,6 +235,7 @@ class Model(RuleBasedStateMachine):
         assert self.total.revised == self.revisions
 
 
+@pytest.mark.slow
 def test_any_sequence_of_events_keeps_to_the_model(reopen: Callable[[], AnyStore]) -> None:
     """Reads, failures, repeats, broken commits, resets, restarts and forgetting, in any order."""
     machine = type("Machine", (Model,), {"reopen": staticmethod(reopen)})

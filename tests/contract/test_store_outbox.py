@@ -130,6 +130,7 @@ class Outbox(RuleBasedStateMachine):
         assert left == []
 
 
+@pytest.mark.slow
 def test_no_message_is_held_twice_or_lost(reopen: Reopen) -> None:
     """Any sequence of records, claims, ends and withdrawals of two senders, as time passes."""
     machine = type("Machine", (Outbox,), {"books": (reopen(), reopen())})

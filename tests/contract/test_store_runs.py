@@ -373,6 +373,7 @@ def test_facts_and_address_are_for_people(store: AnyStore) -> None:
     assert "://" in store.url
 
 
+@pytest.mark.slow
 def test_several_may_migrate_at_once(case: StoreCase, address: str) -> None:
     """Four processes that open an empty place together all find a working store."""
     script = (

@@ -137,7 +137,7 @@ def test_a_part_of_the_history_is_enough(
         stored = np.union1d(stored, times[arrived])
         first = int(np.searchsorted(stored, times[arrived].min()))
         slowest = max([declared_s or 0.0, *(its for _, its in known)])
-        ago = times[arrived].min() - round(PERIODS * slowest * SECOND)
+        ago = stored[max(0, first - 1)] - round(PERIODS * slowest * SECOND)
         begin = max(0, min(first - STEPS, int(np.searchsorted(stored, ago))))
         known = learn(stored[begin:], declared_s, known)
         assert known == learn(stored, declared_s, ())

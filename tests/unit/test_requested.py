@@ -114,6 +114,7 @@ def test_a_backfill_is_worked_under_the_lease(bench: Bench) -> None:
     assert bench.work() is None
 
 
+@pytest.mark.slow
 def test_a_backfill_that_makes_way_is_continued(bench: Bench) -> None:
     """Stopped midway it goes back into the queue; the next go reads only what is left."""
     number = bench.backfill(days=300)
