@@ -58,8 +58,9 @@ def learn(times: Int64, declared_s: float | None, known: Sequence[Episode]) -> t
     `times` are stored stamps (microseconds UTC, ascending) from any one on to the newest, without
     omission. The result is the same as from the whole history if they begin with the first stamp
     of all, or `STEPS` stamps before the first one that was added or deleted since `known` was
-    learned, and `PERIODS` of the slowest cadence (known or declared) before the one before it. No times leave `known` as it
-    is. Until something is proven the cadence that the source declares (None: none) holds.
+    learned, and `PERIODS` of the slowest cadence (known or declared) before the one before it. No
+    times leave `known` as it is. Until something is proven the cadence that the source declares
+    (None: none) holds.
     """
     if len(times) == 0:
         return tuple(known)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.daemons import daemon
 from tests.acceptance.trouble import desk, until
 
