@@ -116,7 +116,6 @@ def main() -> None:
         code = 130
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except LoaderError as error:
         # A ConfigError begins with file, line and column, where editors look for them.
@@ -126,7 +125,22 @@ def main() -> None:
         # A file the user named: full disk, no permission, no such folder.
         _say(f"loader: {error.filename or 'standard output'}: {error.strerror or error}")
         code = EXIT_FAILED
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once everything is printed. What cannot be is let go: the interpreter would try
+    again at its end, and exit with a code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError) as error:
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout and code == 0 and not isinstance(error, BrokenPipeError):
+                _say(f"loader: cannot write to standard output: {error}")
+                code = EXIT_FAILED
+    return code
 
 
 def _say(text: str) -> None:

@@ -117,6 +117,8 @@ class Desk:
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if k.upper() not in VARIABLES}
+        # It would hide what is still to be written when a program ends.
+        kept.pop("PYTHONUNBUFFERED", None)
         return kept | {"PYTHONPATH": str(ROOT)} | dict(env)
 
     def start(self, *args: str, env: Mapping[str, str] | None = None, **options: Any) -> Running:
