@@ -114,8 +114,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
         code = 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has gone; there is nobody left to tell. (Click leaves at once then.)
         code = 0
     except LoaderError as error:
         # A ConfigError begins with file, line and column, where editors look for them.

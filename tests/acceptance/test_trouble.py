@@ -65,7 +65,7 @@ def test_a_full_standard_output_is_an_error(tmp_path: Path) -> None:
             assert shell(made, f"$L {command} >/dev/full") == 1, command
 
 
-@pytest.mark.parametrize("command", ["run", "status", "export", "runs --json", "schema"])
+@pytest.mark.parametrize("command", ["run", "status", "export", "runs --json", "schema", "--help"])
 def test_nobody_reading_is_no_trouble(tmp_path: Path, command: str) -> None:
     """Whoever reads our output, or our log, may go away whenever they like."""
     with desk(tmp_path, demo()) as made:
