@@ -114,9 +114,12 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
         code = 130
-    except (BrokenPipeError, SystemExit):
-        # Whoever read our output has gone; there is nobody left to tell. (Click leaves at once then.)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
         code = 0
+    except SystemExit as leaving:
+        # Click leaves so, with 1, when it meets a broken pipe; a signal ends an export with its own.
+        code = 0 if leaving.code == 1 else leaving.code
     except LoaderError as error:
         # A ConfigError begins with file, line and column, where editors look for them.
         _say(str(error) if isinstance(error, ConfigError) else f"loader: {error}")
