@@ -24,7 +24,7 @@ from loader.quality.score import Weights
 from loader.readings import DAY, SECOND, Int64, Readings, Window
 from loader.records import StoredSeries
 
-PART = 500_000
+PART = 100_000
 """Readings of history that are held at once."""
 
 _AHEAD = (DAY, 32 * DAY, 1 << 62)
