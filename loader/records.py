@@ -5,6 +5,7 @@ Times are integer microseconds UTC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
@@ -140,6 +141,16 @@ class StoredSeries:
     last_time: int | None
     latitude: float | None = None
     longitude: float | None = None
+
+    def fits(
+        self, stations: Sequence[str] = (), parameters: Sequence[str] = (), sensors: Sequence[str] = ()
+    ) -> bool:
+        """Whether it is of one of each that is asked for; where none is of a kind, any fits."""
+        return (
+            (not stations or self.series.station in stations)
+            and (not parameters or self.series.parameter in parameters)
+            and (not sensors or self.series.sensor in sensors)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,11 +105,7 @@ class Heal(Work):
     def series(self, reports: Reports, source: str) -> list[StoredSeries]:
         """Those whose gaps are looked at."""
         return [
-            one
-            for one in reports.series(source)
-            if (not self.stations or one.series.station in self.stations)
-            and (not self.parameters or one.series.parameter in self.parameters)
-            and (not self.sensors or one.series.sensor in self.sensors)
+            one for one in reports.series(source) if one.fits(self.stations, self.parameters, self.sensors)
         ]
 
     def perform(self, hand: Hand) -> Done:
@@ -224,12 +220,7 @@ class Recheck(Work):
 
     def series(self, reports: Reports, source: str) -> list[StoredSeries]:
         """Those that are to be gone through."""
-        return [
-            one
-            for one in reports.series(source)
-            if (not self.stations or one.series.station in self.stations)
-            and (not self.parameters or one.series.parameter in self.parameters)
-        ]
+        return [one for one in reports.series(source) if one.fits(self.stations, self.parameters)]
 
     def perform(self, hand: Hand) -> Done:
         pipeline = hand.pipeline()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loader.commands.options import output_option
 from loader.commands.output import FileOutput, StdOutput, note
 from loader.commands.selection import (
     NOTHING_LOADED,
@@ -57,14 +58,7 @@ SUFFIXES = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "js
     default="",
     help="More columns, with commas between: zscore, alert (1 = an anomaly), tests (what objects).",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
-    default=Path("-"),
-    show_default=True,
-    help="Where to; - is standard output. A file appears whole or not at all.",
-)
+@output_option
 @click.pass_context
 def command(
     ctx: click.Context,

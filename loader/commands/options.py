@@ -30,6 +30,18 @@ def source_option(*, multiple: bool) -> Callable[[F], F]:
     return click.option("--source", "name", metavar="NAME", help="Only this source.")
 
 
+def output_option(command: F) -> F:
+    """`-o FILE`, as `output`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
+        default=Path("-"),
+        show_default=True,
+        help="Where to; - is standard output. A file appears whole or not at all.",
+    )(command)
+
+
 def spool_option(command: F) -> F:
     """`--spool DIR`."""
     return click.option(

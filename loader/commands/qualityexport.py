@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.options import source_option
+from loader.commands.options import output_option, source_option
 from loader.commands.output import FileOutput, StdOutput
 from loader.commands.selection import Selection, check, chosen_series, chosen_sources
 from loader.errors import UsageError
@@ -63,14 +63,7 @@ if TYPE_CHECKING:
     help="The share of values that has to be within its range.",
 )
 @click.option("--name", "suite_name", default="loader", show_default=True, help="What the suite is called.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
-    default=Path("-"),
-    show_default=True,
-    help="Where to; - is standard output. A file appears whole or not at all.",
-)
+@output_option
 @click.pass_context
 def command(
     ctx: click.Context,

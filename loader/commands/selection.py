@@ -170,13 +170,7 @@ def chosen_series(context: Context, asked: Selection) -> list[StoredSeries]:
     check(asked.stations, (s.series.station for s in series), "station")
     check(asked.parameters, (s.series.parameter for s in series), "parameter")
     check(asked.sensors, (s.series.sensor for s in series), "sensor")
-    return [
-        s
-        for s in series
-        if (not asked.stations or s.series.station in asked.stations)
-        and (not asked.parameters or s.series.parameter in asked.parameters)
-        and (not asked.sensors or s.series.sensor in asked.sensors)
-    ]
+    return [s for s in series if s.fits(asked.stations, asked.parameters, asked.sensors)]
 
 
 def check(asked: Iterable[str], known: Iterable[str], noun: str) -> None:
