@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,10 +22,8 @@ import pytest
 from loader import wiring
 from loader.__main__ import main
 from loader.config import Config
-from loader.contracts import Usage
 from loader.pipeline import Order, Pipeline
-from loader.readings import Task, Window
-from loader.records import Counts, RunReport
+from loader.records import RunReport
 from loader.replay import replay
 from loader.sources.openaq import OpenAQSettings, build
 from tests import postgres
@@ -38,6 +36,7 @@ from tests.acceptance.campaign_books import (
     sqlite_books,
 )
 from tests.openaq_server import HOUR, KEY, Faults, OpenAQServer, World, micros
+from tests.watching import Watching
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -59,24 +58,6 @@ SETTINGS: dict[str, Any] = {
 
 Table = dict[str, dict[int, float | None]]
 """sensor -> time -> value."""
-
-
-class Watching:
-    """Remembers what the last run planned, and what every run complained of."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.tasks: list[Task] = []
-
-    def planned(self, source: str, tasks: Sequence[Task], requests: int) -> None:  # noqa: ARG002
-        self.tasks = list(tasks)
-
-    def advanced(self, source: str, task: Task, window: Window | None, ended: bool) -> None: ...
-
-    def committed(self, source: str, counts: Counts, used: Usage) -> None: ...
-
-    def warned(self, source: str, message: str) -> None:  # noqa: ARG002
-        self.warnings.append(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,29 +31,12 @@ from loader.readings import (
     Task,
     Window,
 )
-from loader.records import Counts, RunReport
+from loader.records import RunReport
 from loader.stores.sqlite import SQLiteStore
+from tests.watching import Watching
 
 START = 1_800_000_000_000_000 // HOUR * HOUR
 RULES = Checks(lambda series: Rule(expected=series.parameter == "pm25", fail=(0.0, 1000.0)))
-
-
-class Watching:
-    """Remembers what a run said."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.tasks: list[Task] = []
-
-    def planned(self, source: str, tasks: Sequence[Task], requests: int) -> None:  # noqa: ARG002
-        self.tasks = list(tasks)
-
-    def advanced(self, source: str, task: Task, window: Window | None, ended: bool) -> None: ...
-
-    def committed(self, source: str, counts: Counts, used: Usage) -> None: ...
-
-    def warned(self, source: str, message: str) -> None:  # noqa: ARG002
-        self.warnings.append(message)
 
 
 @dataclass
