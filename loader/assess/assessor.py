@@ -46,15 +46,18 @@ class Assessor(Plan):
         """Look at what is pending, the newest first, until done, asked to stop, or `rows` readings
         were looked at; `alive` is called again and again meanwhile. Raises what the store raises:
         what was not looked at stays pending."""
-        if not store.pending(lease.source):
+        pending = store.pending(lease.source)
+        if not pending:
             return Left()
         watch = Watch(stop, alive, self.rows)
+        series = store.series(lease.source)
         try:
-            self._near(store, lease, watch)
+            if self._near(store, lease, watch, series, pending):
+                pending = store.pending(lease.source)
         except Interrupted:
             return Left(0, len(store.pending(lease.source)))
-        pending = sorted(store.pending(lease.source), key=_urgency)
-        known = Known.of(store, lease.source, pending, self.anomalies.history)
+        pending = sorted(pending, key=_urgency)
+        known = Known.of(store, lease.source, series, pending, self.anomalies.history)
         jobs = [
             Job(self, store, lease, watch, known, known.series[one.series_id], one.window)
             for one in pending
@@ -78,13 +81,20 @@ class Assessor(Plan):
             log.info("assessment to be continued", series=waiting, readings=watch.read)
         return Left(done, waiting)
 
-    def _near(self, store: Database, lease: Lease, watch: Watch) -> None:
-        """Compare what changed with near stations. The flags that change are pending then, too."""
-        network = Network.of(self.check, store.series(lease.source))
-        if network.near:
-            for one in store.pending(lease.source):
-                compare(store, lease, self.check, network, one, watch.looked_at)
+    def _near(
+        self,
+        store: Database,
+        lease: Lease,
+        watch: Watch,
+        series: Sequence[StoredSeries],
+        pending: Sequence[Pending],
+    ) -> int:
+        """Compare what changed with near stations; how many flags changed, which are pending then, too."""
+        network, changed = Network.of(self.check, series), 0
+        for one in pending if network.near else ():
+            changed += compare(store, lease, self.check, network, one, watch.looked_at)
         watch.read = 0
+        return changed
 
     def _stations(self, jobs: Sequence[Job]) -> None:
         """Look at the stations with several sensors of which any has something new."""

@@ -31,10 +31,17 @@ class Known:
     anomalies: dict[tuple[int, str], frozenset[int]]
 
     @classmethod
-    def of(cls, store: Database, source: str, pending: Sequence[Pending], history: int) -> Known:
-        """Read what an assessment of these stretches needs."""
+    def of(
+        cls,
+        store: Database,
+        source: str,
+        every: Sequence[StoredSeries],
+        pending: Sequence[Pending],
+        history: int,
+    ) -> Known:
+        """Read what an assessment of these stretches needs; `every` are the source's series."""
         ids = {one.series_id for one in pending}
-        series = {one.id: one for one in store.series(source)}
+        series = {one.id: one for one in every}
         standings: dict[int, dict[str, Standing]] = {}
         for standing in store.standings(source):
             standings.setdefault(standing.series_id, {})[standing.detector] = standing
