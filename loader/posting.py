@@ -103,7 +103,6 @@ class Poster:
             raise ConfigError(f"{setting} is no address that can be posted to") from None
         self._proxies = proxies(url)
         self._verify = ca_bundle()
-        self._adapter = HTTPAdapter()
 
     def __repr__(self) -> str:
         return f"Poster({self.where})"
@@ -136,19 +135,22 @@ class Poster:
                 **headers,
             }
         )
-        try:
-            response = self._adapter.send(
-                request,
-                stream=True,
-                timeout=(min(CONNECT_S, self._total_s), self._total_s),
-                verify=self._verify,
-                proxies=self._proxies,
-            )
-        except (requests.RequestException, urllib3_errors.HTTPError, OSError) as error:
-            raise Undelivered(str(meaning(self.where, error)[0])) from None
-        with response:
-            if not 200 <= response.status_code < 300:
-                raise self._refusal(response, remedy)
+        # An adapter of its own: one that is kept would keep the connection too where the answer does
+        # not say that it closes, and the next try would run into the closing.
+        with contextlib.closing(HTTPAdapter()) as adapter:
+            try:
+                response = adapter.send(
+                    request,
+                    stream=True,
+                    timeout=(min(CONNECT_S, self._total_s), self._total_s),
+                    verify=self._verify,
+                    proxies=self._proxies,
+                )
+            except (requests.RequestException, urllib3_errors.HTTPError, OSError) as error:
+                raise Undelivered(str(meaning(self.where, error)[0])) from None
+            with response:
+                if not 200 <= response.status_code < 300:
+                    raise self._refusal(response, remedy)
 
     def _refusal(self, response: requests.Response, remedy: Remedy | None) -> Undelivered | Permanent:
         status = response.status_code

@@ -75,6 +75,8 @@ class Post:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    client: int
+    """The port that it came from."""
 
     @property
     def json(self) -> Any:
@@ -85,7 +87,7 @@ class Post:
 class Reply:
     """An answer. `hang` gives none until the receiver stops, `reset` breaks the connection instead,
     `cut` sends so many bytes of the body and closes, `drip` lets so many seconds pass after each
-    byte of the header."""
+    byte of the header, `keep` leaves the connection open although it was asked to close it."""
 
     status: int = 200
     body: bytes = b"ok"
@@ -94,6 +96,7 @@ class Reply:
     reset: bool = False
     cut: int | None = None
     drip: float = 0.0
+    keep: bool = False
 
 
 class Receiver:
@@ -156,7 +159,8 @@ class Receiver:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         with self._lock:
-            self.posts.append(Post(handler.command, handler.path, dict(handler.headers), body))
+            client = handler.client_address[1]
+            self.posts.append(Post(handler.command, handler.path, dict(handler.headers), body, client))
             reply = self._left.pop(0) if len(self._left) > 1 else self._left[0]
         if reply.hang:
             self._stopped.wait()
@@ -179,6 +183,8 @@ class Receiver:
             pass
         if reply.cut is not None:
             handler.close_connection = True
+        elif reply.keep:
+            handler.close_connection = False
 
 
 class Lines:

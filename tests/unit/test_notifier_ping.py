@@ -81,6 +81,17 @@ def test_one_more_try(capsys: pytest.CaptureFixture[str]) -> None:
     assert "404 not found" in capsys.readouterr().err
 
 
+def test_every_try_has_a_connection_of_its_own() -> None:
+    """Also where the server kept the first one open, and may close it at any moment."""
+    with Receiver([Reply(503, keep=True), Reply(keep=True)]) as receiver:
+        switch = ping(receiver.url)
+        switch.succeeded()
+        switch.succeeded()
+        posts = receiver.posts
+    assert len(posts) == 3
+    assert len({post.client for post in posts}) == 3
+
+
 def test_it_warns_once_an_hour_and_never_raises(capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever happens, and without the address."""
     clock = Time()
