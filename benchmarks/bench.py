@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import rival
 from benchmarks.api import API, FIRST_DAY, World, serve
+from benchmarks.environment import environment
 from benchmarks.figures import MB, Report
 from benchmarks.ours import Loader, Run
 from benchmarks.postgres import Postgres
@@ -243,7 +244,7 @@ class Bench:
 
     def dlt(self) -> None:
         """dlt on the same API and server: first load once, then 1 % new."""
-        python = rival.environment()
+        python = environment("dlt")
         lines = {one.name: one for one in self.report.lines}
         for kind in rival.KINDS:
             self.api.take_back()

@@ -1,46 +1,16 @@
-"""dlt as a rival: its environment, and its runs."""
+"""dlt as a rival: its runs."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.api import API
-from benchmarks.process import ROOT, Failed, Took, measure
+from benchmarks.environment import HERE
+from benchmarks.process import Took, measure
 
 KINDS = ("generator", "arrow")
-HERE = Path(__file__).parent
-FOLDER = ROOT / "build" / "dlt-venv"
-
-
-def environment() -> Path:
-    """The Python of dlt's own environment, made from its pinned requirements where it is not there."""
-    wanted = (HERE / "dlt-requirements.txt").read_text()
-    made_of = FOLDER / "made-of.txt"
-    python = FOLDER / "bin" / "python"
-    if not made_of.exists() or made_of.read_text() != wanted:
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        for command in (
-            [sys.executable, "-m", "venv", FOLDER],
-            [
-                python,
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--disable-pip-version-check",
-                "-r",
-                HERE / "dlt-requirements.txt",
-            ],
-        ):
-            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise Failed(f"dlt's environment: {done.stderr.strip()[-1000:]}")
-        made_of.write_text(wanted)
-    return python
 
 
 @dataclass(frozen=True, slots=True)
