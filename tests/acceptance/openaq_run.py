@@ -253,7 +253,7 @@ def place(folder: Path, store: str) -> Iterator[tuple[str, Books]]:
     if reason := postgres.missing():
         pytest.skip(reason)
     server = postgres.server(max(postgres.binaries()))
-    url = server.create()
+    url = server.migrated()
     try:
         yield url, postgres_books(url)
     finally:

@@ -43,14 +43,14 @@ class Books:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def store(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """The address of an empty PostgreSQL database; None for SQLite."""
+    """The address of a PostgreSQL database without rows; None for SQLite."""
     if request.param == "sqlite":
         yield None
         return
     if missing := postgres.missing():
         pytest.skip(missing)
     server = postgres.server(postgres.majors()[0])
-    made = server.create()
+    made = server.migrated()
     yield made
     server.drop(made)
 

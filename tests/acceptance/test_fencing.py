@@ -33,10 +33,7 @@ def server(request: pytest.FixtureRequest) -> postgres.Server:
 @pytest.fixture
 def url(server: postgres.Server) -> Iterator[str]:
     """A database with the tables in it."""
-    made = server.create()
-    store = PostgresStore(made)
-    store.migrate()
-    store.close()
+    made = server.migrated()
     yield made
     server.drop(made)
 

@@ -29,7 +29,9 @@ def nothing(address: str) -> None:
 class StoreCase:
     """How the suite gets at one kind of store.
 
-    fresh    makes an empty place for a store (a folder to use is handed in); returns its address
+    fresh    makes a place for a store (a folder to use is handed in), with its tables where that is
+             the quicker way; returns its address
+    bare     the same, always without tables
     open     opens the store at an address and migrates it; called again to reopen, from other
              processes too, several at once included
     query    runs one SELECT on the tables behind the store's back, on its own connection, and
@@ -42,6 +44,7 @@ class StoreCase:
 
     name: str
     fresh: Callable[[Path], str]
+    bare: Callable[[Path], str]
     open: Callable[[str], AnyStore]
     query: Callable[[str, str], list[tuple[Any, ...]]]
     drop: Callable[[str], None] = nothing
@@ -73,7 +76,8 @@ def open_postgres(address: str) -> AnyStore:
 def postgres_case(major: int) -> StoreCase:
     return StoreCase(
         name=f"postgres{major}",
-        fresh=lambda _: postgres.server(major).create(),
+        fresh=lambda _: postgres.server(major).migrated(),
+        bare=lambda _: postgres.server(major).create(),
         open=open_postgres,
         query=postgres.rows,
         drop=lambda address: postgres.server(major).drop(address),
@@ -86,6 +90,7 @@ STORES: list[StoreCase] = [
     StoreCase(
         name="sqlite",
         fresh=lambda folder: str(folder / "loader.db"),
+        bare=lambda folder: str(folder / "loader.db"),
         open=open_sqlite,
         query=query_sqlite,
     ),

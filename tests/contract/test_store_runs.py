@@ -374,7 +374,7 @@ def test_facts_and_address_are_for_people(store: AnyStore) -> None:
 
 
 @pytest.mark.slow
-def test_several_may_migrate_at_once(case: StoreCase, address: str) -> None:
+def test_several_may_migrate_at_once(case: StoreCase, tmp_path: Path) -> None:
     """Four processes that open an empty place together all find a working store."""
     script = (
         "import sys; from stores import by_name;"
@@ -382,6 +382,7 @@ def test_several_may_migrate_at_once(case: StoreCase, address: str) -> None:
         "store.record_skipped('src', 'test', 1, 'skipped', 'x'); store.close()"
     )
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    address = case.bare(tmp_path)
     command = [sys.executable, "-c", script, case.name, address]
     many = [
         subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True)
@@ -394,3 +395,4 @@ def test_several_may_migrate_at_once(case: StoreCase, address: str) -> None:
         assert len(store.runs("src", 9)) == 4
     finally:
         store.close()
+        case.drop(address)

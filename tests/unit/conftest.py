@@ -21,7 +21,7 @@ def server(request: pytest.FixtureRequest) -> postgres.Server:
 
 
 @pytest.fixture
-def url(server: postgres.Server) -> Iterator[str]:
+def bare(server: postgres.Server) -> Iterator[str]:
     """An empty database."""
     made = server.create()
     yield made
@@ -29,11 +29,18 @@ def url(server: postgres.Server) -> Iterator[str]:
 
 
 @pytest.fixture
+def url(server: postgres.Server) -> Iterator[str]:
+    """A database with the tables in it."""
+    made = server.migrated()
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture
 def store(url: str) -> Iterator[PostgresStore]:
-    """A store in it, migrated."""
+    """A store in it."""
     from loader.stores.postgres import PostgresStore
 
     made = PostgresStore(url)
-    made.migrate()
     yield made
     made.close()

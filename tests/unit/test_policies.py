@@ -56,7 +56,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         from loader.stores.postgres import PostgresStore
 
         server = postgres.server(postgres.majors()[-1])
-        url = server.create()
+        url = server.migrated()
         made = Bench(tmp_path, PostgresStore(url))
     else:
         made = Bench(tmp_path)

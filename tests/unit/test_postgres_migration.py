@@ -85,6 +85,11 @@ def shape(url: str) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.fixture
+def url(bare: str) -> str:
+    return bare
+
+
 @pytest.fixture(params=[1, 2])
 def migrated(request: pytest.FixtureRequest, url: str) -> Iterator[PostgresStore]:
     """From either of the versions before the newest, with data in it."""

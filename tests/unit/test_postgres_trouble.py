@@ -153,21 +153,21 @@ def test_a_lock_that_is_not_let_go_ends_in_an_error(url: str, store: PostgresSto
     waiting.close()
 
 
-def test_too_many_connections_is_something_to_wait_for(server: postgres.Server, url: str) -> None:
+def test_too_many_connections_is_something_to_wait_for(server: postgres.Server, bare: str) -> None:
     """The server has none left: StoreUnavailable, and fine again when there are."""
-    name = url.rsplit("/", 1)[1]
-    postgres.execute(url, "CREATE ROLE reader LOGIN PASSWORD 'reader'")
+    name = bare.rsplit("/", 1)[1]
+    postgres.execute(bare, "CREATE ROLE reader LOGIN PASSWORD 'reader'")
     try:
-        postgres.execute(url, f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        postgres.execute(bare, f"ALTER DATABASE {name} CONNECTION LIMIT 0")
         full = PostgresStore(server.url(name, "reader", "reader"))
         with pytest.raises(StoreUnavailable, match="too many connections"):
             full.sources()
-        postgres.execute(url, f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+        postgres.execute(bare, f"ALTER DATABASE {name} CONNECTION LIMIT -1")
         with pytest.raises(StoreError, match="was the schema set up"):
             full.sources()
         full.close()
     finally:
-        postgres.execute(url, "DROP ROLE reader")
+        postgres.execute(bare, "DROP ROLE reader")
 
 
 def test_no_password_is_ever_shown(server: postgres.Server, url: str) -> None:
@@ -351,14 +351,14 @@ def test_each_month_gets_its_own_rows(url: str, store: PostgresStore) -> None:
     assert stored(url)["reading"] == len(many)
 
 
-def test_tables_of_somebody_else_are_left_alone(url: str) -> None:
+def test_tables_of_somebody_else_are_left_alone(bare: str) -> None:
     """A database that already has a table of the same name is refused before anything is made."""
-    postgres.execute(url, "CREATE TABLE run (id integer)")
-    made = PostgresStore(url)
+    postgres.execute(bare, "CREATE TABLE run (id integer)")
+    made = PostgresStore(bare)
     with pytest.raises(StoreError, match=r"not the loader's \(run\)"):
         made.migrate()
     made.close()
-    assert postgres.rows(url, "SELECT count(*) FROM pg_class WHERE relname = 'loader_version'") == [(0,)]
+    assert postgres.rows(bare, "SELECT count(*) FROM pg_class WHERE relname = 'loader_version'") == [(0,)]
 
 
 def test_a_newer_schema_is_refused(url: str, store: PostgresStore) -> None:

@@ -87,7 +87,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         if reason := postgres.missing():
             pytest.skip(reason)
         server = postgres.server(max(postgres.majors()))
-        url = server.create()
+        url = server.migrated()
     made = Bench(tmp_path, url)
     yield made
     made.close()
