@@ -56,7 +56,7 @@ def command(
     chosen = runnable(context, names)
     if not chosen:
         ctx.exit(CONFIG)
-    done, code = carry_out(context, dict.fromkeys(chosen, work), detach=detach)
+    done, code = carry_out(context, dict.fromkeys(chosen, work), detach=detach, as_json=as_json)
     if not detach:
         show([report for one in done for report in one.reports], as_json=as_json)
     ctx.exit(code)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loader.commands.execution import CODES, FAILED, OK, STOPPING, Stop, assessed, joint, opened, signals
-from loader.commands.output import clean, note
+from loader.commands.output import clean, document, note
 from loader.errors import Interrupted, LeaseHeld, LoaderError, StoreUnavailable, UsageError
 from loader.journal import RequestState
 from loader.records import Outcome, RunReport
@@ -46,11 +46,14 @@ class Carried:
     code: int
 
 
-def carry_out(context: Context, works: Mapping[str, Work], *, detach: bool) -> tuple[list[Carried], int]:
+def carry_out(
+    context: Context, works: Mapping[str, Work], *, detach: bool, as_json: bool = False
+) -> tuple[list[Carried], int]:
     """Do each source's work; returns what came of it and the exit code.
 
     Where another loader holds a lease the work is queued, and followed until that one has done it,
-    or until the lease is free and it can be done here. With `detach` it is only queued.
+    or until the lease is free and it can be done here. With `detach` it is only queued, and its
+    number said; with `as_json` printed, too.
     """
     done: list[Carried] = []
     with signals() as stop:
@@ -58,13 +61,13 @@ def carry_out(context: Context, works: Mapping[str, Work], *, detach: bool) -> t
             store = opened(context, stop)
         except Interrupted:
             return [], stop.code
-        queued: list[tuple[int, Work]] = []
+        queued: list[tuple[str, int]] = []
         for source, work in works.items():
             if stop.event.is_set():
                 break
             lease = None if detach else _free(store, source)
             if lease is None:
-                queued.append((_queue(store, source, work, detach=detach), work))
+                queued.append((source, _queue(store, source, work, detach=detach)))
                 continue
             try:
                 done.append(_here(context, store, lease, work, stop))
@@ -72,8 +75,10 @@ def carry_out(context: Context, works: Mapping[str, Work], *, detach: bool) -> t
             finally:
                 lease.release()
         if not detach:
-            for number, _ in queued:
+            for _, number in queued:
                 done.append(_follow(context, store, number, stop, takes_over=True))
+        elif as_json:
+            document([{"source": source, "request": number} for source, number in queued])
         if stop.signal:
             return done, stop.code
     return done, joint([one.code for one in done]) if done else OK

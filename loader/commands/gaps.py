@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.commands.options import detach_option, log_level_option
+from loader.commands.options import detach_option, log_level_option, refuse_both
 from loader.commands.output import clean, document, documents, iso, line, note, number, plural, span
 from loader.commands.selection import (
     NOTHING_LOADED,
@@ -63,6 +63,7 @@ def command(
 
     if not heals and (dry_run or detach):
         raise UsageError("--dry-run and --detach need --heal")
+    refuse_both(dry_run=dry_run, detach=detach)
     context: Context = ctx.obj
     series = chosen_series(context, asked)
     end = when.now if when.until is None else when.until
@@ -81,6 +82,8 @@ def command(
         )
         if not sources:
             note(NOTHING_LOADED)
+            if as_json:
+                document([])
         elif not chosen:
             ctx.exit(CONFIG)
         elif dry_run:
@@ -142,7 +145,7 @@ def _heal(context: Context, works: Mapping[str, Heal], *, detach: bool, as_json:
     from loader.commands.following import carry_out
     from loader.commands.summary import print_reports
 
-    done, code = carry_out(context, works, detach=detach)
+    done, code = carry_out(context, works, detach=detach, as_json=as_json)
     if detach:
         return code
     if as_json:

@@ -77,6 +77,12 @@ def detach_option(command: F) -> F:
     )(command)
 
 
+def refuse_both(*, dry_run: bool, detach: bool) -> None:
+    """Raise UsageError where --dry-run and --detach are both given."""
+    if dry_run and detach:
+        raise UsageError("--dry-run does nothing that --detach could queue: give one of them")
+
+
 def moment(text: str, *, now: int | None = None) -> int:
     """A time on the command line, in microseconds UTC: ISO 8601 (naive = UTC), or a duration
     back from now such as 7d. Raises UsageError."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.options import detach_option, source_option
+from loader.commands.options import detach_option, refuse_both, source_option
 from loader.commands.output import Column, document, note, number, table
 from loader.commands.selection import check, json_option
 
@@ -31,6 +31,7 @@ def command(ctx: click.Context, names: tuple[str, ...], dry_run: bool, detach: b
     from loader.wiring import now
     from loader.work import Prune
 
+    refuse_both(dry_run=dry_run, detach=detach)
     context: Context = ctx.obj
     sources = context.config().sources
     check(names, sources, "source")
@@ -51,7 +52,7 @@ def command(ctx: click.Context, names: tuple[str, ...], dry_run: bool, detach: b
             note("dry run: nothing was deleted")
         return
     works = {name: Prune.of(cut) for name, cut in cutoffs.items()}
-    done, code = carry_out(context, works, detach=detach)
+    done, code = carry_out(context, works, detach=detach, as_json=as_json)
     if not detach:
         _print({one.source: one.result for one in done if one.result}, as_json=as_json)
     ctx.exit(code)

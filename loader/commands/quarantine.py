@@ -147,6 +147,7 @@ def replay(
         found = [q for name in _sources(context, names) for q in records(store, name, wanted.fits, 1)]
     if not found:
         note("nothing is quarantined that fits")
+        print_reports([], as_json=as_json)
         return
     works = {
         source: Replay(digests=_digests(found, source), rules=rules) if digests else wanted
@@ -154,7 +155,7 @@ def replay(
     }
     if not works:
         ctx.exit(CONFIG)
-    done, code = carry_out(context, works, detach=detach)
+    done, code = carry_out(context, works, detach=detach, as_json=as_json)
     if not detach:
         print_reports([report for one in done for report in one.reports], as_json=as_json)
     ctx.exit(code)

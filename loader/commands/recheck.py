@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.options import detach_option
+from loader.commands.options import detach_option, refuse_both
 from loader.commands.output import Column, document, line, note, number, table
 from loader.commands.selection import Period, check, json_option, period_options
 
@@ -45,6 +45,7 @@ def command(
     from loader.commands.following import carry_out
     from loader.work import Recheck
 
+    refuse_both(dry_run=dry_run, detach=detach)
     context: Context = ctx.obj
     configured, store = context.config().sources, context.store()
     check(sources, configured, "source")
@@ -61,7 +62,7 @@ def command(
         note("dry run: no flag was changed")
         return
     works = {name: _with_rules(context, work, name) for name in chosen}
-    done, code = carry_out(context, works, detach=detach)
+    done, code = carry_out(context, works, detach=detach, as_json=as_json)
     if not detach:
         _print({one.source: one.result for one in done if one.result}, as_json=as_json)
     ctx.exit(code)

@@ -129,6 +129,40 @@ def test_what_is_left_queued_is_done_by_the_next_run(shell: Shell, filled: SQLit
     assert [r["trigger"] for r in shell.json("run", "--source", "src")] == ["command"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "backfill --source src --since 2024-01-30",
+        "gaps --heal",
+        "recheck src",
+        "prune",
+        "quarantine replay",
+    ],
+)
+def test_what_is_queued_is_one_document(shell: Shell, filled: SQLiteStore, command: str) -> None:
+    """With --detach and --json the numbers of the requests are printed."""
+    config = shell.folder / "config.yaml"
+    kept = "{type: simulator, retention: {runs: 3d}, "
+    config.write_text(config.read_text().replace("{type: simulator, lookback", kept + "lookback"))
+    assert shell.json(*command.split(), "--detach") == [{"source": "src", "request": 1}]
+    (request,) = filled.requests("src")
+    assert request.kind in {*command.split(), "heal"}
+
+
+@pytest.mark.parametrize("command", [("gaps", "--heal"), ("recheck",), ("prune",)])
+def test_a_dry_run_is_not_queued(shell: Shell, filled: SQLiteStore, command: tuple[str, ...]) -> None:
+    """--dry-run with --detach is refused: there would be nothing to queue."""
+    shell(*command, "--dry-run", "--detach", code=2)
+    assert "--dry-run does nothing that --detach could queue" in shell.err
+    assert filled.requests() == []
+
+
+@pytest.mark.parametrize("command", [("gaps", "--heal"), ("quarantine", "replay")])
+def test_nothing_to_do_is_an_empty_list(shell: Shell, command: tuple[str, ...]) -> None:
+    """Also where nothing has been loaded yet, --json prints a document."""
+    assert shell.json(*command) == []
+
+
 def test_a_dry_run_works_no_requests(shell: Shell, filled: SQLiteStore) -> None:
     """It writes nothing, and what waits stays."""
     shell("state", "reset", "src", "--yes", "--detach")
