@@ -53,7 +53,9 @@ class GrossRange:
         fail, suspect = self.spans
         flag = rows.judged(_outside(rows, *suspect), _outside(rows, *fail))
         given = np.asarray(~np.isnan((*fail, *suspect)).all(0), bool)
-        return _fail_infinite(rows, rows.finish(flag, given))
+        rows.finish(flag, given)
+        flag[rows.absent[np.isinf(rows.value[rows.absent])]] = Flag.FAIL
+        return flag
 
     @property
     def spans(self) -> tuple[tuple[Float64, Float64], tuple[Float64, Float64]]:
@@ -103,8 +105,9 @@ class Spike:
                 # A peak rises and then falls; a dip is a peak upside down.
                 np.maximum(inner, np.minimum(-rise[:-1], rise[1:]), out=inner)
             else:
-                np.add(x[:-2], x[2:], out=inner)
-                inner *= 0.5
+                # Halves before their sum: that of two large numbers is infinite.
+                np.multiply(x[:-2], 0.5, out=inner)
+                inner += x[2:] * 0.5
                 np.subtract(x[1:-1], inner, out=inner)
                 np.abs(inner, out=inner)
             flag = rows.judged(_above(rows, d, self.suspect), _above(rows, d, self.fail))
@@ -199,7 +202,7 @@ class Climatology:
                     fixed zone without summer time, which the weather does not keep either
 
     Outside the fail span fails, outside the suspect span is suspect, the bounds pass, infinities
-    fail. A month and hour without a span is not evaluated.
+    fail. A month and hour without a span is not evaluated, and says nothing of infinities either.
 
     Reach: the row alone.
     """
@@ -226,8 +229,7 @@ class Climatology:
         if len(rows) == 0:
             return np.empty(0, np.uint8)
         if len(self.spans) == 0:
-            flag = np.full(len(rows), Flag.NOT_EVALUATED, np.uint8)
-            return _fail_infinite(rows, rows.finish(flag, self.table < 0))
+            return rows.finish(np.full(len(rows), Flag.NOT_EVALUATED, np.uint8), self.table < 0)
         month, hour = self.cells(rows)
         cell = (np.maximum(rows.each(self.table), 0) * 12 + month) * 24 + hour
         flat = self.spans.reshape(-1, 4)
@@ -236,9 +238,13 @@ class Climatology:
         x = rows.number
         far = (x < fail[0][cell]) | (x > fail[1][cell])
         flag = rows.judged((x < suspect[0][cell]) | (x > suspect[1][cell]), far)
-        ungiven = np.asarray(np.isnan(flat).all(1), bool)
-        flag[ungiven[cell]] = Flag.NOT_EVALUATED
-        return _fail_infinite(rows, rows.finish(flag, self.table >= 0))
+        given = np.asarray(~np.isnan(flat).all(1), bool)
+        flag[~given[cell]] = Flag.NOT_EVALUATED
+        rows.finish(flag, self.table >= 0)
+        # Only where there is a span: whose other series have one must not matter.
+        at = rows.absent[np.isinf(rows.value[rows.absent])]
+        flag[at[given[cell[at]] & (self.table[rows.series[at]] >= 0)]] = Flag.FAIL
+        return flag
 
 
 def climatology(spans: Mapping[tuple[int | None, int | None], Span4]) -> Float64:
@@ -332,8 +338,3 @@ def _turned(low: Float64, high: Float64) -> tuple[Float64, Float64]:
     if not wrong.any():
         return low, high
     return np.where(wrong, high, low), np.where(wrong, low, high)
-
-
-def _fail_infinite(rows: Rows, flag: UInt8) -> UInt8:
-    flag[rows.absent[np.isinf(rows.value[rows.absent])]] = Flag.FAIL
-    return flag

@@ -88,7 +88,8 @@ def _merge(a: list[Float64], b: list[Float64]) -> _Moments:
     n = a[0] + b[0]
     apart = b[1] - a[1]
     share = b[0] / np.maximum(n, 1)
-    return n, a[1] + apart * share, a[2] + b[2] + apart * apart * a[0] * share
+    # The root first: the square of a large distance from a block without values is infinite.
+    return n, a[1] + apart * share, a[2] + b[2] + (apart * np.sqrt(a[0] * share)) ** 2
 
 
 def first_within(rows: Rows, period: Int64) -> Int64:

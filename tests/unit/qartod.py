@@ -98,7 +98,7 @@ def spike(test: Spike, s: int, _times: list[int], values: list[float]) -> list[i
             d = min(abs(a), abs(b)) if (a < 0 < b) or (b < 0 < a) else 0.0
             found.append(worst(d > suspect, d > fail))
         else:
-            d = abs(x - (around[0] + around[1]) / 2)
+            d = abs(x - (around[0] / 2 + around[1] / 2))
             found.append(worst(d > suspect, d > fail))
     return found
 
@@ -134,11 +134,12 @@ def month_and_hour(test: Climatology, s: int, times: list[int], values: list[flo
         span = [NAN] * 4
         if test.table[s] >= 0:
             span = test.spans[test.table[s], at.month - 1, at.hour].tolist()
-        if math.isnan(x):
+        without = all(map(math.isnan, span))
+        if math.isnan(x) or (math.isinf(x) and without):
             found.append(9)
         elif math.isinf(x):
             found.append(4)
-        elif all(map(math.isnan, span)):
+        elif without:
             found.append(2)
         else:
             found.append(worst(x < span[1] or x > span[2], x < span[0] or x > span[3]))

@@ -21,7 +21,7 @@ from loader.quality.kernels import (
     evaluate,
 )
 from loader.quality.rows import Reach, Rows, reach
-from loader.quality.windows import FlatLine, PrecisionChange, decimals
+from loader.quality.windows import AttenuatedSignal, FlatLine, PrecisionChange, decimals
 from loader.readings import HOUR, Check
 from tests.unit.qartod import BEGIN, EPOCH, INF, KINDS, NAN, expected, places, rows_of, series_of, worlds
 
@@ -188,6 +188,15 @@ def test_zero_is_a_threshold_and_nan_is_none() -> None:
     assert Spike(*one(0.0, 5.0)).flags(rows).tolist() == [2, 4, 3, 2]
     assert Spike(*one(NAN, 9.0)).flags(rows).tolist() == [2, 1, 1, 2]
     assert Spike(*one(NAN, NAN)).flags(rows).tolist() == [2, 2, 2, 2]
+
+
+def test_numbers_near_the_largest_are_judged_like_others() -> None:
+    """Sums and squares that no float64 holds make no value stand out, and none move."""
+    rows = of_one(1e308, 1e308, 1e308, -1e308, 1e308)
+    assert Spike(*one(1.0, 2.0)).flags(rows).tolist() == [2, 1, 4, 4, 2]
+    still = of_one(NAN, 1e200, 1e200, 1e200)
+    attenuated = AttenuatedSignal(*one(0.5, 0.1, 10_000_000, 2), deviation=True)
+    assert attenuated.flags(still).tolist() == [9, 2, 4, 4]
 
 
 def test_the_finest_span_given_counts_in_a_climatology() -> None:

@@ -166,6 +166,20 @@ def test_flags_do_not_depend_on_how_the_data_was_cut(
 
 @settings(max_examples=80, deadline=None)
 @given(cases())
+def test_what_else_is_in_a_batch_does_not_matter(
+    case: tuple[Checks, list[Rule], list[Series], Readings],
+) -> None:
+    """The flags of a series alone are those it has among others with other rules."""
+    check, _, listed, readings = case
+    whole = flagged(check, listed, readings)
+    for i, one in enumerate(listed):
+        at = np.flatnonzero(readings.series == i)
+        lone = replace(readings.take(at), series=np.zeros(len(at), np.int32))
+        assert flagged(check, [one], lone) == [whole[j] for j in at]
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases())
 def test_every_objection_is_explained(case: tuple[Checks, list[Rule], list[Series], Readings]) -> None:
     """There is a sentence for each bit of a reading, and for no other; the worst is its flag."""
     check, _, listed, readings = case
