@@ -18,7 +18,7 @@ from loader.sqltext import storable
 from loader.stores.postgres.rows import Known
 from loader.stores.postgres.session import SQL, Cursor
 from loader.stores.postgres.surroundings import Surroundings, reflag
-from loader.stores.postgres.times import clamped, micros, stamp, stamps
+from loader.stores.postgres.times import array, clamped, micros, stamp, stamps
 
 T = TypeVar("T")
 
@@ -194,7 +194,7 @@ def _put(
     if not rows:
         return
     parameters: dict[str, object] = {"id": number}
-    parameters |= {name: [stamp(getattr(row, name)) for row in rows] for name in times}
+    parameters |= {name: stamps([getattr(row, name) for row in rows]) for name in times}
     parameters |= {name: [storable(getattr(row, name)) for row in rows] for name in texts}
-    parameters |= {name: [getattr(row, name) for row in rows] for name in plain}
+    parameters |= {name: array([getattr(row, name) for row in rows]) for name in plain}
     cursor.execute(SQL[query], parameters)

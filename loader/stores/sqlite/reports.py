@@ -24,6 +24,8 @@ CHUNK = 50_000
 PAGE = 10_000
 """Findings asked for at once: whoever dawdles over them holds no transaction open."""
 
+_SCANNED = np.dtype([("time", np.int64), ("value", np.float64), ("flag", np.uint8), ("tests", np.uint32)])
+
 _RUNS = SQL["runs"].format(counts=", ".join(COUNT_NAMES))
 
 
@@ -175,10 +177,10 @@ def _run(row: tuple[Any, ...]) -> RunReport:
 
 
 def _columns(series_id: int, rows: list[tuple[int, float | None, int, int]]) -> Readings:
-    time, value, flag, tests = zip(*rows, strict=True)
-    return Readings.of(
-        np.full(len(rows), series_id, np.int32), time, np.array(value, np.float64), flag=flag, tests=tests
-    )
+    # One record array costs a third of what four sequences do, a row.
+    table = np.array(rows, _SCANNED)
+    columns = [np.ascontiguousarray(table[name]) for name in _SCANNED.names or ()]
+    return Readings(np.full(len(rows), series_id, np.int32), *columns)
 
 
 def _partitions(connection: sqlite3.Connection, source: str) -> list[PartitionState]:
