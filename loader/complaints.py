@@ -22,6 +22,7 @@ _FIXED = {
     "dict_type": "must be a block of keys",
     "list_type": "must be a list, such as [a, b]",
     "tuple_type": "must be a list, such as [a, b]",
+    "date_from_datetime_inexact": "must be a date, such as 2024-03-01",
     "date_from_datetime_parsing": "must be a date, such as 2024-03-01",
     "date_parsing": "must be a date, such as 2024-03-01",
     "date_type": "must be a date, such as 2024-03-01",

@@ -9,6 +9,7 @@ import pytest
 
 from loader import config, log
 from loader.errors import ConfigError
+from loader.qualitysettings import SourceQuality
 from loader.readings import DAY, HOUR
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.wiring import TYPES
@@ -39,7 +40,7 @@ def test_a_type_alone_is_enough(tmp_path: Path) -> None:
     assert (demo.lookback.min, demo.lookback.max, demo.lookback.sweep) == (2 * HOUR, 3 * DAY, 6 * HOUR)
     assert demo.initial.start(100 * DAY) == 93 * DAY
     assert demo.unusable() is None
-    assert loaded.quality.parameters["pm25"].range == (0, 1000)
+    assert loaded.quality.rules(demo.quality)["pm25"].range == (0, 1000)
 
 
 def test_the_configuration_cannot_be_changed(tmp_path: Path) -> None:
@@ -71,6 +72,7 @@ quality:
   parameters:
     pm25: {range: [1000, 0]}
     no: {range: [1]}
+  earliest: 2020
 log:
   level: loud
   file: {max_bytes: 5}
@@ -89,9 +91,10 @@ log:
         ("15:3: sources.bad name", "is no name for a source"),
         ("18:19: quality.parameters.pm25.range", "write [0, 1000]"),
         ("19:17: quality.parameters.no.range", "number 2 is missing"),
-        ("21:10: log.level", "must be debug, info, warning or error"),
-        ("22:3: log.file.path", "is missing"),
-        ("22:21: log.file.max_bytes", "must be at least 10000"),
+        ("20:13: quality.earliest", "must be a date, such as 2024-03-01; 2020 is not"),
+        ("22:10: log.level", "must be debug, info, warning or error"),
+        ("23:3: log.file.path", "is missing"),
+        ("23:21: log.file.max_bytes", "must be at least 10000"),
     ]
     found = complaints(tmp_path, text)
     assert len(found) == len(expected), found
@@ -197,7 +200,7 @@ def test_a_rule_is_laid_over_the_shipped_one(tmp_path: Path) -> None:
         DEMO
         + "quality: {parameters: {temperature: {unit: c}, o3: {range: [0, 1]}, no2: {range: null}, "
         + "x: {unit: V}}}\n",
-    ).quality.parameters
+    ).quality.rules(SourceQuality())
     assert rules["temperature"].sentinels == (-999, -9999)
     assert rules["temperature"].ranges["c"] == (-100, 150)
     assert (rules["o3"].range, rules["o3"].ranges) == ((0, 1), {})
