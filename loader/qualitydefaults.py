@@ -148,4 +148,6 @@ def widened(low: float, high: float) -> Rule:
 
 C_MAPSS: dict[str, Rule] = {name: widened(*seen) for name, seen in C_MAPSS_SEEN.items()}
 
-SHIPPED: dict[str, Rule] = {**AIR, **C_MAPSS}
+SETS: dict[str, dict[str, Rule]] = {"air": AIR, "cmapss": C_MAPSS}
+"""By the name that `quality.defaults` knows them by. The columns of a turbofan are called s1 to s21, as
+anybody's sensors may be: these rules hold only where a source is said to be one."""

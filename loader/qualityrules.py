@@ -45,7 +45,7 @@ CHECKS = {name: check for check, name in CHECK_NAMES.items()}
 def rule_of(quality: QualitySettings, source: SourceQuality) -> RuleOf:
     """What is expected of each series of a source: the rules of its station over those of the source
     over the general ones."""
-    general, sentinels = quality.parameters, quality.sentinels
+    general, sentinels = quality.rules(source), quality.sentinels
     if source.sentinels is not None:
         # What a source says of all its parameters is narrower than what is said of one everywhere.
         sentinels = source.sentinels

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from loader.durations import MINUTE, Duration, micros
-from loader.qualitydefaults import SHIPPED
+from loader.qualitydefaults import SETS
 from loader.readings import DAY, HOUR, plain_unit
 from loader.settingsmodel import Settings
 
@@ -34,6 +34,7 @@ CheckName = Literal[
     "neighbours",
 ]
 Policy = Literal["flag", "quarantine", "stop"]
+SetName = Literal["air", "cmapss"]
 
 
 def _ascending(span: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
@@ -256,19 +257,25 @@ class ScoreWeights(Settings):
         return Weights(**self.model_dump())
 
 
-PARAMETERS: dict[str, ParameterRule] = {
-    name: ParameterRule.model_validate(rule) for name, rule in SHIPPED.items()
+SHIPPED: dict[str, dict[str, ParameterRule]] = {
+    name: {parameter: ParameterRule.model_validate(rule) for parameter, rule in rules.items()}
+    for name, rules in SETS.items()
 }
-"""The rules that hold unless configured otherwise. Wide on purpose: they catch instruments that are
-broken, not air that is bad. Where each bound comes from stands in docs/quality.md."""
+"""The sets of rules that may hold without being written down. Wide on purpose: they catch instruments
+that are broken, not air that is bad. Where each bound comes from stands in docs/quality.md."""
+
+PARAMETERS = SHIPPED["air"]
+"""Those that hold unless configured otherwise."""
 
 
 class QualitySettings(Settings):
     """Which readings are believed."""
 
+    defaults: tuple[SetName, ...] = Field(
+        ("air",), description="the sets of shipped rules that hold: air, cmapss"
+    )
     parameters: dict[str, ParameterRule] = Field(
-        default_factory=lambda: dict(PARAMETERS),
-        validate_default=True,
+        default_factory=dict,
         description="what is expected of a parameter; what is not named keeps its default",
     )
     policy: Policies = Field(
@@ -285,11 +292,10 @@ class QualitySettings(Settings):
         default_factory=ScoreWeights, description="what the components of the score count"
     )
 
-    @field_validator("parameters")
-    @classmethod
-    def _over_defaults(cls, given: dict[str, ParameterRule]) -> dict[str, ParameterRule]:
-        """A rule keeps what it does not name from the shipped one."""
-        return laid(given, PARAMETERS)
+    def rules(self, source: SourceQuality) -> dict[str, ParameterRule]:
+        """The general rules of a source: those of `parameters` over the shipped ones."""
+        sets = self.defaults if source.defaults is None else source.defaults
+        return laid(self.parameters, {name: rule for one in sets for name, rule in SHIPPED[one].items()})
 
     @property
     def earliest_us(self) -> int:
@@ -300,6 +306,7 @@ class QualitySettings(Settings):
 class SourceQuality(Settings):
     """What is expected of one source's readings, where it differs."""
 
+    defaults: tuple[SetName, ...] | None = Field(None, description="as quality.defaults")
     parameters: dict[str, ParameterRule] = Field(
         default_factory=dict, description="as quality.parameters, for this source"
     )

@@ -120,12 +120,13 @@ def _long(context: Context, names: tuple[str, ...], parameters: tuple[str, ...])
     if context.store().sources():
         return _named(chosen_series(context, Selection(names, parameters=parameters)))
     sources = chosen_sources(context, names)
-    configured = context.config().quality.parameters
-    check(parameters, configured, "parameter")
+    config = context.config()
+    configured = {source: config.quality.rules(config.sources[source].quality) for source in sources}
+    check(parameters, {name for rules in configured.values() for name in rules}, "parameter")
     return [
         (source, _unstored(parameter, unit))
-        for source in sources
-        for parameter, rule in configured.items()
+        for source, rules in configured.items()
+        for parameter, rule in rules.items()
         if not parameters or parameter in parameters
         for unit in dict.fromkeys([*((rule.unit,) if rule.unit else ()), *rule.ranges, *rule.units])
     ]

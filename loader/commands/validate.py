@@ -132,7 +132,7 @@ def command(
     chosen = _pairs(columns, "--column", "time=date_utc")
     if cycle is not None:
         chosen["cycle"] = cycle
-    known = {*quality.parameters, *its.parameters, *(p for rules in its.stations.values() for p in rules)}
+    known = {*quality.rules(its), *its.parameters, *(p for rules in its.stations.values() for p in rules)}
     collector = Collector(
         Wishes(
             format=form,

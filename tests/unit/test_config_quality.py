@@ -16,7 +16,7 @@ from loader.errors import ConfigError
 from loader.quality.neighbours import NeighbourRule
 from loader.quality.rules import AttenuatedRule, FlatRule, Limits, PrecisionRule, Rule, SpikeRule
 from loader.qualityrules import made, rule_of
-from loader.qualitysettings import PARAMETERS, ParameterRule, QualitySettings, SourceQuality
+from loader.qualitysettings import PARAMETERS, SHIPPED, ParameterRule, QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR, Check, Series
 from loader.wiring import TYPES, build_check
 
@@ -109,6 +109,29 @@ def test_a_source_that_says_nothing_has_the_shipped_rules(tmp_path: Path) -> Non
         unit = next(iter(rule.ranges), "any")
         assert check.rule(series(name, unit)) == made(rule, unit, (-99, -999, -9999))
     assert check.rule(series("other")) == Rule(sentinels=(-99, -999, -9999))
+
+
+def test_turbofans_are_turbofans_only_where_that_is_said(tmp_path: Path) -> None:
+    """A sensor called s1 is anybody's; a source of the turbofan set has its ranges, and what is said of
+    a parameter lies over them; another source of the same configuration has not."""
+    text = """
+sources:
+  engines: {type: simulator, quality: {defaults: [cmapss], parameters: {s2: {suspect: null}}}}
+  rig: {type: simulator}
+quality: {parameters: {s3: {range: [0, 1]}}}
+"""
+    config = load(tmp_path, text)
+    engines, rig = build_check(config, "engines"), build_check(config, "rig")
+    shipped = {name: made(rule, "", ()) for name, rule in SHIPPED["cmapss"].items()}
+    assert engines.rule(series("s1", "")).fail == shipped["s1"].fail
+    assert engines.rule(series("s2", "")).fail == shipped["s2"].fail
+    assert all(map(math.isnan, engines.rule(series("s2", "")).suspect))
+    assert engines.rule(series("s3", "")).fail == rig.rule(series("s3", "")).fail == (0, 1)
+    assert not engines.rule(series("pm25", "µg/m³")).expected
+    assert not rig.rule(series("s1", "")).expected
+    assert rig.rule(series("pm25", "µg/m³")).expected
+    both = load(tmp_path, text.replace("quality: {par", "quality: {defaults: [air, cmapss], par"))
+    assert build_check(both, "rig").rule(series("s1", "")).fail == shipped["s1"].fail
 
 
 def test_a_sources_sentinels_count_before_a_parameters_general_ones(tmp_path: Path) -> None:

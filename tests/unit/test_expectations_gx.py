@@ -295,7 +295,7 @@ def test_engines(tmp_path: Path) -> None:
     back.write_text("\n".join([head, *texts[200:205], texts[0].replace("1,1,", "1,0,", 1)]) + "\n")
     order = ("quality", "export", "--layout", "wide", "--keys", "unit,cycle", "--columns", ",".join(names))
 
-    place = Place(tmp_path, "{}")
+    place = Place(tmp_path, '{"defaults": ["cmapss"]}')
     suite = tmp_path / "suite.json"
     place.run(*order, "-o", str(suite))
     whole, doubled, wrong = ask(suite, table, twice, back)
@@ -306,7 +306,8 @@ def test_engines(tmp_path: Path) -> None:
     assert unexpected(wrong, "cycle") == {5}
 
     rules = {"s2": [642, 643.5], "s7": [552, 554.5], "s9": [None, 9100], "s17": [390, 396]}
-    place = Place(tmp_path, json.dumps({"parameters": {name: {"range": r} for name, r in rules.items()}}))
+    ranges = {name: {"range": r} for name, r in rules.items()}
+    place = Place(tmp_path, json.dumps({"defaults": ["cmapss"], "parameters": ranges}))
     place.run(*order, "-o", str(suite))
     (answers,) = ask(suite, table)
     for column, name in enumerate(names, start=2):

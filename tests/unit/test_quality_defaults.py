@@ -19,7 +19,7 @@ from loader.durations import parse_time
 from loader.quality.checks import Checks
 from loader.qualitydefaults import AIR, C_MAPSS, C_MAPSS_SEEN, widened
 from loader.qualityrules import made, rule_of
-from loader.qualitysettings import PARAMETERS, QualitySettings, SourceQuality
+from loader.qualitysettings import PARAMETERS, SHIPPED, QualitySettings, SourceQuality
 from loader.readings import HOUR, Check, Flag, Readings, Series
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -190,7 +190,7 @@ def test_c_mapss_ranges_are_those_of_the_data() -> None:
     seen = dict(zip(names, zip(table.min(0).tolist(), table.max(0).tolist(), strict=True), strict=True))
     assert seen == C_MAPSS_SEEN
     assert {name: widened(*span) for name, span in seen.items()} == C_MAPSS
-    check = Checks(rule_of(QualitySettings(), SourceQuality()))
+    check = Checks(rule_of(QualitySettings(), SourceQuality(defaults=("cmapss",))))
     series = [Series(f"1/{name}", name, "", "1", "1") for name in names]
     index = np.repeat(np.arange(len(names)), len(table))
     readings = Readings.of(index, np.tile(np.arange(len(table)), len(names)), table.T.ravel())
@@ -205,7 +205,7 @@ def test_c_mapss_ranges_notice_a_wrong_sensor(name: str) -> None:
     tables that are wrong by orders of magnitude (s7 lies at 549 to 556) are off far more."""
     low, high = C_MAPSS_SEEN[name]
     off = 2 * (high - low) or 0.03 * high
-    check = Checks(lambda s: made(PARAMETERS[s.parameter], s.unit, ()))
+    check = Checks(lambda s: made(SHIPPED["cmapss"][s.parameter], s.unit, ()))
     values = [low, high, low - off, high + off, high + 0.75 * (high - low or 0.02 * high)]
     flag, _ = check.alone([Series(name, name, "", "1", "1")], Readings.of([0] * 5, range(5), values))
     assert flag.tolist() == [1, 1, 4, 4, 3]

@@ -19,7 +19,7 @@ from loader.quality.rules import MOST_STEPS
 from loader.quality.score import COMPONENT_NAMES, Components, Weights
 from loader.qualitydefaults import AIR, C_MAPSS_SEEN
 from loader.qualityrules import made
-from loader.qualitysettings import PARAMETERS, Policy
+from loader.qualitysettings import PARAMETERS, SHIPPED, Policy
 from loader.readings import Check, Flag
 from loader.records import COUNT_NAMES
 
@@ -92,7 +92,7 @@ def test_every_shipped_threshold_is_documented() -> None:
 
 def test_the_ranges_of_c_mapss_are_documented() -> None:
     """The table has what was seen of each column, and where it is suspect and fails."""
-    rules = {name: made(PARAMETERS[name], "", ()) for name in C_MAPSS_SEEN}
+    rules = {name: made(rule, "", ()) for name, rule in SHIPPED["cmapss"].items()}
     assert table("parameter | seen") == [
         [name, bounds(seen), bounds(rules[name].suspect), bounds(rules[name].fail)]
         for name, seen in C_MAPSS_SEEN.items()
@@ -116,8 +116,8 @@ def test_the_shipped_sentinels_are_documented() -> None:
     """The codes that stand for no value are named as shipped."""
     *most, last = (f"{code:g}" for code in QualitySettings().sentinels)
     assert f"({', '.join(most)} and {last} unless configured)" in TEXT
-    assert QualitySettings().parameters["temperature"].sentinels == (-999, -9999)
-    assert [n for n, rule in QualitySettings().parameters.items() if rule.sentinels] == ["temperature"]
+    assert PARAMETERS["temperature"].sentinels == (-999, -9999)
+    assert [n for n, rule in PARAMETERS.items() if rule.sentinels] == ["temperature"]
 
 
 def test_every_component_is_documented_with_its_weight_and_formula() -> None:
