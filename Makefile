@@ -9,6 +9,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require
 WORKERS = 3
 SEED =
 ARGS =
+# Tests start a thousand processes; none of them shall have to compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test test-slow campaign bench lint format lock clean
 
