@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,8 +51,7 @@ class _Part:
     """What was taken in of one partition: a page that answers for the windows `read` (`first` of
     its task or not), or only progress. `digest` is that of the quarantined record it comes from.
 
-    `counts` are those of the page; `repeated` its readings that came again later, and were then
-    kept out.
+    `repeated` are readings of the page that came again later, and were then kept out.
     """
 
     partition: str
@@ -61,7 +60,6 @@ class _Part:
     first: bool = False
     progress: Progress | None = None
     digest: str | None = None
-    counts: Counts = field(default_factory=Counts)
     repeated: tuple[tuple[Series, Readings], ...] = ()
 
 
@@ -99,31 +97,36 @@ class Gathering:
     def _add(self, part: _Part) -> None:
         if part.page is not None:
             self._rows += len(part.page.readings) + len(part.page.rejects)
-        self._parts.append(self._counted(part))
+        self._parts.append(part)
 
-    def _counted(self, part: _Part) -> _Part:
-        return part if part.page is None else replace(part, counts=self._count(part.page, part))
-
-    def _count(self, page: Page, part: _Part) -> Counts:
-        """What can be counted before the store is asked. Inconsistent is what comes in a foreign unit,
-        or between the stamps of its series' cadence."""
-        readings = page.readings
-        flag, tests = self._check.alone(page.series, readings)
+    def _counts(self, series: Sequence[Series], readings: Readings) -> Counts:
+        """What can be counted before the store is asked, of the parts' readings in their order.
+        Inconsistent is what comes in a foreign unit, or between the stamps of its series' cadence."""
+        flag, tests = self._check.alone(series, readings)
         inconsistent = (tests & np.uint32(Check.UNIT)) != 0
         present = flag != Flag.MISSING
-        expected = observed = 0
-        for number, series in enumerate(page.series):
-            mine = readings.series == number
-            if not mine.any():
+        fetched = quarantined = duplicate = expected = observed = start = 0
+        for part in self._parts:
+            duplicate += sum(len(again) for _, again in part.repeated)
+            if part.page is None:
                 continue
-            inconsistent[mine] |= self._strays(series, readings.time[mine])
-            wanted, came = self._due(series, readings.time[mine], present[mine], part)
-            expected += wanted
-            observed += came
+            fetched += part.page.fetched
+            quarantined += len(part.page.rejects)
+            rows = np.arange(start, start + len(part.page.readings))
+            start += len(rows)
+            for number, one in enumerate(part.page.series):
+                mine = rows[part.page.readings.series == number]
+                if not len(mine):
+                    continue
+                times = readings.time[mine]
+                inconsistent[mine] |= self._strays(one, times)
+                wanted, came = self._due(one, times, present[mine], part)
+                expected += wanted
+                observed += came
         return Counts(
-            fetched=page.fetched,
-            duplicate=sum(len(readings) for _, readings in part.repeated),
-            quarantined=len(page.rejects),
+            fetched=fetched,
+            duplicate=duplicate,
+            quarantined=quarantined,
             due=expected,
             observed=observed,
             inconsistent=int(np.count_nonzero(inconsistent)),
@@ -182,9 +185,7 @@ class Gathering:
         readings: list[Readings] = []
         repeated: list[Readings] = []
         places: list[Place] = []
-        counts = used
         for part in self._parts:
-            counts += part.counts
             repeated += [numbering.moved((one,), again) for one, again in part.repeated]
             if part.page is None:
                 continue
@@ -192,7 +193,9 @@ class Gathering:
                 readings.append(numbering.moved(part.page.series, part.page.readings))
             of = numbering.numbers(part.page.series)
             places += [replace(p, series=int(of[p.series])) for p in part.page.places]
-        kept, dropped = deduplicate(Readings.concat(readings))
+        every = Readings.concat(readings)
+        counts = self._counts(numbering.series, every)
+        kept, dropped = deduplicate(every)
         return Batch(
             run_id=run_id,
             seq=seq,
@@ -203,7 +206,7 @@ class Gathering:
             places=tuple(places),
             rejects=tuple(r for part in self._parts if part.page for r in part.page.rejects),
             progress=planner.merge(part.progress for part in self._parts if part.progress is not None),
-            counts=counts + Counts(duplicate=len(dropped)),
+            counts=used + counts + Counts(duplicate=len(dropped)),
             replay=tuple(part.digest for part in self._parts if part.digest is not None),
             repeated=Readings.concat([*repeated, dropped]),
         )
@@ -234,7 +237,7 @@ class Gathering:
             if hits and part.digest is not None:
                 self.kept_out += 1
                 continue
-            parts.append(self._counted(_without(part, hits, answered)) if hits else part)
+            parts.append(_without(part, hits, answered) if hits else part)
         if not changed:
             raise LoaderError("the checker keeps readings out that are not in the batch")
         parts.reverse()
