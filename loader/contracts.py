@@ -54,8 +54,8 @@ class Checker(Protocol):
         readings that are about to be stored, the rest is stored already. Called inside the
         transaction, again on every retry of the batch.
 
-        Raises Refused where one of those about to be stored objects to a rule whose policy is not
-        just to flag; then nothing of the batch is written, and it is tried again without them.
+        Raises Refused where one of those about to be stored fails a rule whose policy is not just
+        to flag; then nothing of the batch is written, and it is tried again without them.
         """
 
     def alone(self, series: Sequence[Series], readings: Readings) -> tuple[UInt8, UInt32]:
@@ -287,6 +287,13 @@ class Reports(Protocol):
         """Stored readings in chunks of bounded size, ordered by (series, time).
 
         `Readings.series` holds series ids here. `value` is what is stored: NaN for NULL.
+        """
+
+    def thinned(self, series_id: int, window: Window, cell: int) -> Readings:
+        """Of each cell of time (from one multiple of `cell` microseconds to the next, the end
+        included) the last reading in the window with a finite value and flag 1 or 2, ascending.
+
+        What lies between them is not read, however dense the series.
         """
 
     def places(self, series_ids: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -98,12 +99,22 @@ class PostgresReports:
             yield Readings.concat(parts)
 
     def _chunk(self, number: int, start: object, end: object, limit: int) -> list[npt.NDArray[Any]]:
-        parameters = {"id": number, "start": start, "end": end, "limit": limit}
+        return self._copied("scan", {"id": number, "start": start, "end": end, "limit": limit})
 
+    def _copied(self, query: str, parameters: Mapping[str, object]) -> list[npt.NDArray[Any]]:
         def question(cursor: Cursor) -> list[npt.NDArray[Any]]:
-            return copy.fetch(cursor, cursor.mogrify(SQL["scan"], parameters).decode(), _SCANNED)
+            return copy.fetch(cursor, cursor.mogrify(SQL[query], parameters).decode(), _SCANNED)
 
         return self._sessions.run(question)
+
+    def thinned(self, series_id: int, window: Window, cell: int) -> Readings:
+        parameters = {
+            "id": series_id,
+            "start": clamped(window.start),
+            "end": clamped(window.end),
+            "cell": timedelta(microseconds=cell),
+        }
+        return _columns(series_id, self._copied("thinned", parameters))
 
     def places(self, series_ids: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:
         found: dict[int, list[tuple[int, float, float]]] = {int(i): [] for i in series_ids}

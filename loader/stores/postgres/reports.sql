@@ -53,6 +53,21 @@ COPY (
     ORDER BY time LIMIT %(limit)s
 ) TO STDOUT (FORMAT binary);
 
+-- name: thinned
+COPY (
+    SELECT r.time, r.value, r.flag, r.tests
+    FROM generate_series(date_bin(%(cell)s, %(start)s, 'epoch'), %(end)s - interval '1 us', %(cell)s)
+        AS cell (start)
+    CROSS JOIN LATERAL (
+        SELECT time, value, flag, tests FROM reading
+        WHERE series_id = %(id)s
+            AND time > greatest(cell.start, %(start)s) AND time <= least(cell.start + %(cell)s, %(end)s)
+            AND flag IN (1, 2) AND value BETWEEN '-1.7976931348623157e308' AND '1.7976931348623157e308'
+        ORDER BY time DESC LIMIT 1
+    ) AS r
+    ORDER BY r.time
+) TO STDOUT (FORMAT binary);
+
 -- name: quarantined
 SELECT source, partition, rule, digest, reason, payload, time, first_run, last_seen, count, replayed_by
 FROM quarantine WHERE %(source)s::text IS NULL OR source = %(source)s

@@ -187,6 +187,24 @@ ORDER BY s.id;
 SELECT time, value, flag, tests FROM reading
 WHERE series_id = ? AND time > ? AND time <= ? ORDER BY time LIMIT ?;
 
+-- name: thinned
+-- From the last usable reading on, each step goes to the last one before its cell begins. The cross
+-- join keeps the order in which the two are gone through.
+WITH RECURSIVE step (time) AS (
+    VALUES (:end + :cell)
+    UNION ALL
+    SELECT (
+        SELECT r.time FROM reading AS r
+        WHERE r.series_id = :id AND r.time > :start
+            AND r.time <= min(:end, step.time - 1 - ((step.time - 1) % :cell + :cell) % :cell)
+            AND r.flag IN (1, 2) AND r.value BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308
+        ORDER BY r.time DESC LIMIT 1)
+    FROM step WHERE step.time IS NOT NULL
+)
+SELECT r.time, r.value, r.flag, r.tests
+FROM step CROSS JOIN reading AS r WHERE r.series_id = :id AND r.time = step.time AND step.time <= :end
+ORDER BY step.time;
+
 -- name: places
 SELECT series_id, from_time, latitude, longitude FROM place
 WHERE series_id IN (SELECT value FROM json_each(?)) ORDER BY series_id, from_time;

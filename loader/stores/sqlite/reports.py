@@ -78,6 +78,12 @@ class SQLiteReports:
         if parts:
             yield Readings.concat(parts)
 
+    def thinned(self, series_id: int, window: Window, cell: int) -> Readings:
+        parameters = {"id": series_id, "start": window.start, "end": window.end, "cell": cell}
+        with self._database.reading() as connection:
+            rows = connection.execute(SQL["thinned"], parameters).fetchall()
+        return _columns(series_id, rows)
+
     def places(self, series_ids: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:
         found: dict[int, list[tuple[int, float, float]]] = {int(i): [] for i in series_ids}
         with self._database.reading() as connection:
