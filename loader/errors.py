@@ -9,7 +9,7 @@
     |  |- StoreUnavailable      the database is away, busy or full
     |  `- Undelivered           a message could not be delivered now
     |- Interrupted              the process was asked to stop while it waited
-    |- Refused                  readings object to a rule whose policy is to keep them out
+    |- Refused                  readings fail a rule whose policy is to keep them out
     `- Permanent                trying again as it is cannot help
        |- AccessDenied          the key is missing or refused
        |- NotFound              what was asked for does not exist at the source
@@ -60,7 +60,7 @@ class Objection:
 
 
 class Refused(LoaderError):
-    """Readings that were about to be stored object to rules whose policy is not just to flag."""
+    """Readings that were about to be stored fail rules whose policy is not just to flag."""
 
     def __init__(self, objections: Sequence[Objection]) -> None:
         super().__init__("; ".join(one.reason for one in objections[:3]))

@@ -40,6 +40,9 @@ CHECK_NAMES: Mapping[Check, str] = {
 
 EVERY = Check(sum(Check))
 
+ALWAYS = Check.UPSTREAM | Check.SENTINEL | Check.UNIT | Check.PRECISION
+"""Checks that know no failing: a policy acts whenever they object. Of the others it acts on what fails."""
+
 
 def check_names(tests: int) -> list[str]:
     """The names of the checks whose bits are set, by bit."""
@@ -101,15 +104,22 @@ class Checks:
             return np.empty(0, np.uint8), np.empty(0, np.uint32)
         flag, bits, value = tests.each(readings)
         rows = Rows.of(readings.series, readings.time, value)
+        failing = None
+        if tests.refusing is not None:
+            # A code that stands for no value is none out of range.
+            far = (flag == Flag.FAIL) & ~np.isnan(value)
+            failing = np.where(far, np.uint32(Check.GROSS_RANGE), np.uint32(0))
         if tests.climate or tests.context:
-            found, of_these = evaluate(rows, [*tests.climate, *tests.context])
+            found, of_these = evaluate(rows, [*tests.climate, *tests.context], failing)
             flag = aggregate(flag, found)
             bits |= of_these
         flag = _settle(flag, value)
-        if tests.refusing is not None:
-            refused = written & ((bits & tests.refusing[readings.series]) != 0)
-            if refused.any():
-                raise Refused([_objection(tests, readings, rows, bits, i) for i in np.flatnonzero(refused)])
+        if tests.refusing is not None and failing is not None:
+            failing |= bits & np.uint32(ALWAYS)
+            failing &= tests.refusing[readings.series]
+            refused = np.flatnonzero(written & (failing != 0))
+            if len(refused):
+                raise Refused([_objection(tests, readings, rows, failing, i) for i in refused])
         return flag, bits
 
     def explain(self, series: Sequence[Series], readings: Readings, row: int) -> list[Explanation]:
@@ -218,11 +228,11 @@ def _settle(flag: UInt8, value: Float64) -> UInt8:
 
 
 def _objection(tests: _Tests, readings: Readings, rows: Rows, bits: UInt32, at: np.int64) -> Objection:
-    """What the most severe of the rules that keep a reading out says of it."""
+    """What the most severe of the rules that keep a reading out (`bits`) says of it."""
     row = int(at)
     number = int(readings.series[row])
     policy = tests.rules[number].policy
-    objecting = [c for c in Check if int(bits[row]) & c and policy.get(c, FLAG) != FLAG]
+    objecting = [c for c in Check if int(bits[row]) & c]
     check = min(objecting, key=lambda c: (policy[c] != STOP, c))
     said = tests.explain(readings, rows, row, check)
     return Objection(

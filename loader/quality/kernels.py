@@ -275,26 +275,29 @@ def aggregate(*flags: UInt8) -> UInt8:
     return worst
 
 
-def evaluate(rows: Rows, tests: Sequence[Kernel]) -> tuple[UInt8, UInt32]:
-    """The verdict of these tests and the bits of those that object (3 or 4), row by row.
+def evaluate(rows: Rows, tests: Sequence[Kernel], failing: UInt32 | None = None) -> tuple[UInt8, UInt32]:
+    """The verdict of these tests and the bits of those that object (3 or 4), row by row; the bits of
+    those that fail a row (4) are set in `failing` as well.
 
     A row without a value is missing (9) whatever the tests say; their bits stay.
     """
     flag = np.empty(len(rows), np.uint8)
     bits = np.zeros(len(rows), np.uint32)
     for part, group in rows.groups(GROUP):
-        flag[part] = _verdict(group, tests, bits[part])
+        flag[part] = _verdict(group, tests, bits[part], None if failing is None else failing[part])
     return flag, bits
 
 
-def _verdict(rows: Rows, tests: Sequence[Kernel], bits: UInt32) -> UInt8:
-    """The worst flags of these tests; sets the bits of those that object."""
+def _verdict(rows: Rows, tests: Sequence[Kernel], bits: UInt32, failing: UInt32 | None) -> UInt8:
+    """The worst flags of these tests; sets the bits of those that object, and of those that fail."""
     found = []
     for test in tests:
         flag = test.flags(rows)
         found.append(flag)
         objects = np.flatnonzero(flag - np.uint8(Flag.SUSPECT) < 2)
         bits[objects] |= np.uint32(test.check)
+        if failing is not None:
+            failing[flag == Flag.FAIL] |= np.uint32(test.check)
     flag = aggregate(*found) if found else np.full(len(rows), Flag.NOT_EVALUATED, np.uint8)
     flag[rows.absent[np.isnan(rows.value[rows.absent])]] = Flag.MISSING
     return flag

@@ -215,11 +215,11 @@ def test_what_only_the_context_shows_is_put_aside(bench: Bench) -> None:
     """A spike is seen among its neighbours, stored ones included; they are not touched."""
     bench.world.rows["a"][BAD] = 200.0
     bench.world.rows["a"][START - 20 * HOUR] = 900.0
-    bench.check = checks({Check.SPIKE: QUARANTINE}, spike=SpikeRule(Limits(suspect=100.0)))
+    bench.check = checks({Check.SPIKE: QUARANTINE}, spike=SpikeRule(Limits(fail=100.0)))
     report = bench.run()
     # Beside a spike its neighbours stand out as well; without it they do not.
     assert {q.time for q in quarantined(bench)} == {START - h * HOUR for h in (19, 20, 21)}
-    assert report.counts.suspect == 0
+    assert (report.counts.suspect, report.counts.failed) == (0, 0)
     bench.now += HOUR
     bench.fill("a", 1, 1)
     bench.world.rows["a"][START + HOUR] = 900.0
@@ -231,7 +231,7 @@ def test_a_rule_that_objects_without_end_keeps_the_series_out(bench: Bench) -> N
     rounds the rest of the batch's readings of that series go together."""
     bench.world.rows["a"][BAD] = 200.0
     bench.fill("a", -30, 0, value=900.0)
-    bench.check = checks({Check.RATE: QUARANTINE}, rate=Limits(suspect=10.0 / 3600.0))
+    bench.check = checks({Check.RATE: QUARANTINE}, rate=Limits(fail=10.0 / 3600.0))
     report = bench.run()
     assert report.outcome is Outcome.OK
     assert report.counts.fetched == report.counts.new + report.counts.quarantined == 98

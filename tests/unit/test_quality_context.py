@@ -252,17 +252,31 @@ def refused(rule: Rule, values: list[float], written: list[bool]) -> list[tuple[
 
 
 def test_policies_keep_readings_out() -> None:
-    """Each reading that a rule does not just flag is objected to once, with rule and figures, by
-    `stop` before `quarantine`; suspect ones as well as failed ones."""
-    assert refused(POLICY, [5.0, 60.0, 5.0, 200.0, -999.0], [True] * 5) == [
-        (2, "gross_range", "60 µg/m³ is outside 0 to 50 µg/m³", True),
+    """Each reading that fails a rule which does not just flag is objected to once, with rule and
+    figures, by `stop` before `quarantine`. What is only suspect stays, and a code that stands for no
+    value is no value out of range."""
+    assert refused(POLICY, [5.0, 60.0, 5.0, 200.0, -999.0, -math.inf], [True] * 6) == [
         (4, "gross_range", "200 µg/m³ is outside 0 to 100 µg/m³", True),
-        (5, "gross_range", "-999 µg/m³ is outside 0 to 100 µg/m³", True),
+        (5, "sentinel", "-999 stands for no value", False),
+        (6, "gross_range", "-inf is no measurement", True),
     ]
-    only = replace(POLICY, policy={Check.SENTINEL: "quarantine"})
-    assert refused(only, [200.0, -999.0], [True] * 2) == [
-        (2, "sentinel", "-999 stands for no value", False)
-    ]
+    only = replace(POLICY, spike=SpikeRule(Limits(5.0, 20.0)), policy={Check.SPIKE: "quarantine"})
+    assert flagged(checks(only), [series("0")], Readings.of([0] * 3, range(3), [5.0, 15.0, 5.0])) == [
+        (1, 0), (3, Check.SPIKE), (1, 0),
+    ]  # fmt: skip
+    assert [t for t, *_ in refused(only, [5.0, 45.0, 5.0], [True] * 3)] == [2]
+
+
+def test_checks_without_a_level_to_fail_are_obeyed_whenever_they_object() -> None:
+    """A foreign unit, another precision and the source's own flag are never more than suspect."""
+    policy = {Check.PRECISION: "stop", Check.UPSTREAM: "quarantine"}
+    changed = Rule(precision=PrecisionRule(3, 3), policy=policy)
+    found = refused(changed, [1.5, 2.5, 1.5, 2.0, 1.0, 2.0], [True] * 6)
+    assert [(time, name, stop) for time, name, _, stop in found] == [(6, "precision", True)]
+    told = Readings.of([0] * 2, [1, 2], [5.0, NAN], [0, Check.UPSTREAM])
+    with pytest.raises(Refused) as caught:
+        flagged(checks(changed), [series("0")], told)
+    assert [(o.time, o.rule) for o in caught.value.objections] == [(2, "upstream")]
 
 
 def test_what_is_stored_is_never_refused() -> None:
