@@ -53,9 +53,11 @@ def main() -> None:
         bench.report.about += about(server)
         broken: Failed | None = None
         try:
-            bench.everything(dlt=args.dlt)
+            bench.everything()
             bench.say("QARTOD tests")
             quality(bench.report, bench.runs)
+            if args.dlt:
+                bench.dlt()
         except Failed as error:
             broken = error
     bench.report.about.append(

@@ -1,51 +1,47 @@
 """How well the detectors find what somebody has labelled: `python -m benchmarks.anomaly FILE ...`.
 
-Each FILE is a CSV (or .csv.gz) with a header: a time (ISO 8601, or seconds since 1970), one value or
-several, and a label (1, true, anomaly: anomalous; 0, false, normal or empty: not). Printed for each:
+Each FILE is a CSV (or .csv.gz; commas, semicolons or tabs) with a header: a time (ISO 8601, UTC where it
+names no zone; or seconds, milliseconds, micro- or nanoseconds since 1970), one value or several, and
+a label (1, true, anomaly: anomalous; 0, false, normal or empty: not). Where labels are windows, these
+come from a JSON file (--windows) as the Numenta Anomaly Benchmark has it. Printed for each file:
 
+  judged        share of the readings that the detector said something about
   precision, recall, F1   of readings; a labelled reading that was not judged counts as missed
-  false alarms            share of the readings labelled normal that were called anomalous
-  stretches               labelled stretches (readings in a row) in which something was found, of all
-  delay                   median time from a stretch's first reading to the first one found
+  false alarms  share of the readings labelled normal that were called anomalous
+  stretches     labelled stretches (readings in a row) in which something was found, of all
+  delay         median time from a stretch's first reading to the first one found
 
 No detector sees the future: a reading is judged by itself and earlier ones. The forest is fitted on
 the first part of the file (`--healthy`), whose labels it is not shown; all detectors are judged behind it.
+What is said about a reading there is the same when the file is cut right after it (with a time as
+`--healthy`; a share is a longer stretch of a longer file).
 `python -m benchmarks.airdata FOLDER` measures alerts on real data without labels.
+
+Exit code 1: a file cannot be judged, with its line, field and remedy; 2: an option is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.labelled import Labelled, Layout, read
+from loader.durations import format_duration, parse_duration, parse_time
 from loader.errors import ConfigError
 from loader.quality import forest
-from loader.quality.anomaly import Detector, RobustZScore, UnitScale, ZScore, anomalous
+from loader.quality.anomaly import DETECTORS, LARGEST, Detector, RobustZScore, UnitScale, ZScore
 from loader.quality.reference import Season
-from loader.readings import DAY, HOUR, SECOND, Bool, Float64, Int64
+from loader.readings import DAY, HOUR, Bool, Float64, Int64
 
-ANOMALOUS = frozenset({"1", "1.0", "true", "yes", "anomaly", "anomalous", "outlier"})
-NORMAL = frozenset({"", "0", "0.0", "false", "no", "normal", "-1"})
-LABELS = ("label", "is_anomaly", "anomaly", "attack", "outlier")
-TIMES = ("time", "timestamp", "datetime", "date")
+_T = TypeVar("_T")
 
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A labelled series in order of time; `values` has a column a sensor."""
-
-    times: Int64
-    values: Float64
-    label: Bool
-    sensors: tuple[str, ...]
+LONGEST = 2_000
+"""Cells of a reference at most: so many are sorted for each cell that is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,7 @@ class Outcome:
     """What a detector found in a labelled series. `delays` has one entry (microseconds) for each
     labelled stretch that was found."""
 
+    judged: int
     found: int
     right: int
     labelled: int
@@ -62,34 +59,42 @@ class Outcome:
 
     @property
     def precision(self) -> float:
-        return self.right / self.found if self.found else float("nan")
+        return _share(self.right, self.found)
 
     @property
     def recall(self) -> float:
-        return self.right / self.labelled if self.labelled else float("nan")
+        return _share(self.right, self.labelled)
 
     @property
     def f1(self) -> float:
-        both = self.found + self.labelled
-        return 2 * self.right / both if both else float("nan")
+        return _share(2 * self.right, self.found + self.labelled)
 
     @property
     def false_alarms(self) -> float:
-        return (self.found - self.right) / self.normal if self.normal else float("nan")
+        return _share(self.found - self.right, self.normal)
 
     def row(self, name: str) -> str:
-        delay = f"{np.median(self.delays) / HOUR:.2f} h" if self.delays else "-"
-        return (
-            f"| {name} | {self.precision:.3f} | {self.recall:.3f} | {self.f1:.3f} "
-            f"| {self.false_alarms:.5f} | {len(self.delays)}/{self.stretches} | {delay} |"
+        figures = (
+            (_share(self.judged, self.labelled + self.normal), "0.3f"),
+            (self.precision, "0.3f"),
+            (self.recall, "0.3f"),
+            (self.f1, "0.3f"),
+            (self.false_alarms, "0.5f"),
         )
+        cells = ["-" if np.isnan(figure) else f"{figure:{form}}" for figure, form in figures]
+        delay = format_duration(round(np.median(self.delays))) if self.delays else "-"
+        return f"| {' | '.join([name, *cells, f'{len(self.delays)}/{self.stretches}', delay])} |"
 
 
-COLUMNS = ("detector", "precision", "recall", "F1", "false alarms", "stretches", "delay")
+COLUMNS = ("detector", "judged", "precision", "recall", "F1", "false alarms", "stretches", "delay")
 HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
-def judge(times: Int64, label: Bool, found: Bool) -> Outcome:
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def judge(times: Int64, label: Bool, found: Bool, judged: Bool | None = None) -> Outcome:
     """What was found against what is labelled; readings in order of time."""
     begins = np.flatnonzero(label & ~np.concatenate(([False], label[:-1])))
     ends = np.flatnonzero(label & ~np.concatenate((label[1:], [False])))
@@ -99,6 +104,7 @@ def judge(times: Int64, label: Bool, found: Bool) -> Outcome:
         if len(hits):
             delays.append(int(times[begin + hits[0]] - times[begin]))
     return Outcome(
+        len(times) if judged is None else int(judged.sum()),
         int(found.sum()),
         int((found & label).sum()),
         int(label.sum()),
@@ -108,93 +114,81 @@ def judge(times: Int64, label: Bool, found: Bool) -> Outcome:
     )
 
 
-def findings(detector: Detector, series: Labelled) -> Bool:
-    """At which times the detector finds an anomaly: in any sensor, if it looks at them singly."""
+def scores(detector: Detector, series: Labelled) -> Float64:
+    """The detector's scores, a row a reading: of all sensors together, or a column for each of them."""
     if isinstance(detector, forest.Forest):
-        return anomalous(detector, detector.score(series.times, series.values))
-    columns = (series.values[:, k] for k in range(len(series.sensors)))
-    every = [anomalous(detector, detector.score(series.times, column)) for column in columns]
-    return np.asarray(np.any(every, axis=0), np.bool_)
+        return detector.score(series.times, series.values)[:, None]
+    return np.column_stack([detector.score(series.times, column) for column in series.values.T])
 
 
-def read(path: Path, time: str | None, label: str | None, values: Sequence[str]) -> Labelled:
-    """The series in a file; SystemExit with the file, line and remedy where it is not one."""
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    reader = csv.DictReader(io.StringIO(raw.decode("utf-8-sig")))
-    columns = list(reader.fieldnames or ())
-    when = _column(path, "time", time, TIMES, columns)
-    what = _column(path, "label", label, LABELS, columns)
-    sensors = tuple(values or [c for c in columns if c not in (when, what)])
-    for name in sensors:
-        _column(path, "value", name, (), columns)
-    if not sensors:
-        raise SystemExit(f"{path}: no column of values beside {when} and {what}")
-    times, labels, table = [], [], []
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        times.append(_time(where, row[when]))
-        labels.append(_label(where, row[what]))
-        table.append([_number(row[name]) for name in sensors])
-    order = np.argsort(np.array(times, np.int64), kind="stable")
-    return Labelled(
-        np.array(times, np.int64)[order],
-        np.array(table, np.float64).reshape(len(times), len(sensors))[order],
-        np.array(labels, np.bool_)[order],
-        sensors,
-    )
-
-
-def _column(path: Path, kind: str, name: str | None, usual: Sequence[str], columns: Sequence[str]) -> str:
-    if name is not None and name in columns:
-        return name
-    if name is None:
-        found = [c for c in columns if c.strip().lower() in usual]
-        if found:
-            return found[0]
-    raise SystemExit(f"{path}: no column {name or kind!r}; name it with --{kind}, of {', '.join(columns)}")
-
-
-def _time(where: str, text: str) -> int:
-    try:
-        return round(float(text) * SECOND)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise SystemExit(f"{where}: {text!r} is no time: ISO 8601 or seconds since 1970") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000) * 1000
-
-
-def _label(where: str, text: str | None) -> bool:
-    plain = (text or "").strip().lower()
-    if plain not in ANOMALOUS | NORMAL:
-        raise SystemExit(f"{where}: {text!r} is no label: 1 or 0")
-    return plain in ANOMALOUS
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
-
-
-def compare(series: Labelled, season: Season, healthy: float) -> dict[str, Outcome]:
-    """Every detector on one series, judged behind its first `healthy` share."""
-    start = int(len(series.times) * healthy)
-    detectors: list[Detector] = [RobustZScore(season), ZScore(season), UnitScale(season)]
+def detectors(series: Labelled, season: Season, start: int) -> list[Detector]:
+    """All that there are; the forest fitted on the readings before position `start`."""
+    every: list[Detector] = [RobustZScore(season), ZScore(season), UnitScale(season)]
     if len(series.sensors) > 1:
         try:
-            detectors.append(forest.fit(series.times[:start], series.values[:start]))
+            every.append(forest.fit(series.times[:start], series.values[:start]))
         except (ConfigError, ValueError) as error:
             print(f"isolation_forest is left out: {error}\n")
-    after = slice(start, None)
-    return {
-        d.name: judge(series.times[after], series.label[after], findings(d, series)[after])
-        for d in detectors
-    }
+    return every
+
+
+def compare(
+    series: Labelled, season: Season, start: int, thresholds: Mapping[str, float] | None = None
+) -> dict[str, Outcome]:
+    """Every detector on one series, judged from position `start` on; `thresholds` take the place of
+    the detectors' own."""
+    after, outcomes = slice(start, None), {}
+    for detector in detectors(series, season, start):
+        found = scores(detector, series)[after]
+        outcomes[detector.name] = judge(
+            series.times[after],
+            series.label[after],
+            (np.abs(found) >= (thresholds or {}).get(detector.name, detector.threshold)).any(axis=1),
+            np.isfinite(found).any(axis=1),
+        )
+    return outcomes
+
+
+def healthy(text: str) -> float | int:
+    """A share of the readings, or the time (microseconds UTC) up to which they are healthy."""
+    try:
+        share = float(text)
+    except ValueError:
+        return parse_time(text)
+    if not 0 <= share < 1:
+        raise ValueError("is no share from 0 to less than 1")
+    return share
+
+
+def threshold(text: str) -> tuple[str, float]:
+    """A detector's name and the score from which on it finds an anomaly."""
+    name, _, score = text.partition("=")
+    names = [*DETECTORS, forest.Forest.name]
+    if name not in names or not 0 < float(score or "nan") < LARGEST:
+        raise ValueError(f"is none; write one of {', '.join(names)}, = and a number above 0")
+    return name, float(score)
+
+
+def season_of(cell: int, period: int, recent: int) -> Season:
+    """The reference; a period of 0 is none. Raises ValueError."""
+    if cell > 0 and recent // cell > LONGEST:
+        raise ValueError(f"recent: {recent // cell:,} cells, {LONGEST:,} at most; take longer ones")
+    if not period:
+        # One cell of an earlier period is too little to say anything: the recent cells decide alone.
+        return Season(cell=cell, period=cell, periods=1, neighbours=0, recent=recent)
+    return Season(cell=cell, period=period, recent=recent)
+
+
+def _option(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """The parser of an option whose ValueError says what to write instead."""
+
+    def parsed(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+    return parsed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -207,37 +201,71 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--time", metavar="COLUMN")
     parser.add_argument("--label", metavar="COLUMN")
     parser.add_argument(
-        "--value", metavar="COLUMN", action="append", default=[], help="all others unless given"
+        "--value", metavar="COLUMN", action="append", default=[], help="unless given all others"
     )
-    parser.add_argument("--healthy", type=float, default=0.25, help="the share at the beginning to fit on")
-    parser.add_argument("--cell", type=float, default=HOUR / SECOND, help="grain of the reference, seconds")
-    parser.add_argument("--period", type=float, default=DAY / SECOND, help="length of the season, seconds")
-    parser.add_argument("--recent", type=float, default=2 * DAY / SECOND, help="recent reference, seconds")
+    parser.add_argument("--skip", metavar="COLUMN", action="append", default=[], help="no value either")
+    parser.add_argument(
+        "--anomalous",
+        metavar="LABEL",
+        action="append",
+        default=[],
+        help="of anomalies: --anomalous=-1",
+    )
+    parser.add_argument("--windows", type=Path, metavar="JSON", help="label by windows instead of a column")
+    parser.add_argument(
+        "--healthy",
+        type=_option(healthy),
+        default=0.25,
+        metavar="SHARE|TIME",
+        help="what to fit on: a share at the beginning, or all up to a time",
+    )
+    length = _option(parse_duration)
+    parser.add_argument("--cell", type=length, default=HOUR, help="grain of the reference, 1h")
+    parser.add_argument("--period", type=length, default=DAY, help="length of the season, 1d; 0 for none")
+    parser.add_argument("--recent", type=length, default=2 * DAY, help="length of the recent reference, 2d")
+    parser.add_argument(
+        "--threshold",
+        type=_option(threshold),
+        metavar="DETECTOR=SCORE",
+        action="append",
+        default=[],
+        help="from which score on a reading is anomalous: robust_zscore=3",
+    )
     args = parser.parse_args(arguments)
-    if not 0 <= args.healthy < 1:
-        raise SystemExit("--healthy: a share from 0 to less than 1")
-    cell, period, recent = (round(x * SECOND) for x in (args.cell, args.period, args.recent))
+    layout = Layout(args.time, args.label, args.value, args.skip, args.anomalous, args.windows)
     try:
-        season = Season(cell=cell, period=period, recent=recent)
+        season = season_of(args.cell, args.period, args.recent)
     except ValueError as error:
-        raise SystemExit(str(error)) from None
+        parser.error(str(error))
     totals: dict[str, list[Outcome]] = {}
     for path in args.files:
-        outcomes = compare(read(path, args.time, args.label, args.value), season, args.healthy)
-        print(f"{path}\n{HEADER}")
-        for name, outcome in outcomes.items():
+        series = read(path, layout)
+        start = (
+            int(np.searchsorted(series.times, args.healthy, side="right"))
+            if isinstance(args.healthy, int)
+            else int(len(series) * args.healthy)
+        )
+        if start == len(series):
+            raise SystemExit(f"{path}: no readings after --healthy; name an earlier time")
+        print(f"{path}: {len(series) - start:,} of {len(series):,} readings\n{HEADER}")
+        for name, outcome in compare(series, season, start, dict(args.threshold)).items():
             print(outcome.row(name))
             totals.setdefault(name, []).append(outcome)
-        print()
+        print(flush=True)
     if len(args.files) > 1:
         print(f"all files\n{HEADER}")
         for name, parts in totals.items():
             print(together(parts).row(name))
+    if not any(outcome.judged for parts in totals.values() for outcome in parts):
+        raise SystemExit(
+            "nothing was judged: a reading needs twelve cells with readings before it; see --cell, --recent"
+        )
 
 
 def together(parts: Sequence[Outcome]) -> Outcome:
     """The outcomes of several series, counted as one."""
     return Outcome(
+        sum(p.judged for p in parts),
         sum(p.found for p in parts),
         sum(p.right for p in parts),
         sum(p.labelled for p in parts),

@@ -35,15 +35,13 @@ class Bench:
         self.world = api.world
         self.report = Report()
 
-    def everything(self, *, dlt: bool) -> None:
+    def everything(self) -> None:
         self.warm_up()
         self.first_load()
         self.one_percent()
         self.at_once()
         self.start()
         self.memory()
-        if dlt:
-            self.dlt()
 
     def say(self, text: str) -> None:
         print(f"... {text}", file=sys.stderr, flush=True)

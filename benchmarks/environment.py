@@ -44,4 +44,4 @@ def _run(name: str, command: Sequence[str | Path]) -> None:
         # venv tells its errors on the standard output.
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
         errors = [line for line in said if line.startswith("ERROR")] or said
-        raise Failed(f"{what}: {errors[0].removeprefix('ERROR: ')[:300]}")
+        raise Failed(f"{what}; pip must reach its registry: {errors[0].removeprefix('ERROR: ')[:300]}")
