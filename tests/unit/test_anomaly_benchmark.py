@@ -127,7 +127,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, complaint: st
 
 
 @pytest.mark.parametrize(
-    "options",
+    "option",
     ["--cell=1s", "--cell=0", "--healthy=1.5", "--healthy=soon", "--threshold=z=3", "--recent=2x"],
 )
 def test_a_wrong_option_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
