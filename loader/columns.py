@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loader.readings import Bool, Float64, Int64, Readings
+from loader.readings import DAY, Bool, Float64, Int64, Readings
 
 
 def sort_keys(series: Int64, time: Int64) -> tuple[Int64, Int64 | None]:
@@ -44,19 +44,28 @@ def deduplicate(readings: Readings) -> tuple[Readings, Readings]:
 
 
 def among(some: Readings, readings: Readings) -> Readings:
-    """Those of `some` (in any order, any number of times) whose series and time is one of `readings`."""
-    if not len(some) or not len(readings):
-        return some.take(np.empty(0, np.int64))
-    series = np.concatenate([readings.series, some.series])
-    time = np.concatenate([readings.time, some.time])
-    order, _ = sort_keys(series.astype(np.int64), time)
-    s, t = series[order], time[order]
-    starts = np.ones(len(order), bool)
-    np.logical_or(s[1:] != s[:-1], t[1:] != t[:-1], out=starts[1:])
-    # The order is stable: of equal keys one of `readings` stands first.
-    there = (order[starts] < len(readings))[np.cumsum(starts) - 1]
-    found = np.sort(order[there]) - len(readings)
-    return some.take(found[found >= 0])
+    """Those of `some` (in any order, any number of times) whose series and time is one of `readings`
+    (sorted by them)."""
+    there = np.zeros(len(some), bool)
+    for index in set(some.series.tolist()):
+        times = readings.time[slice(*np.searchsorted(readings.series, [index, index + 1]))]
+        mine = np.flatnonzero(some.series == index)
+        if len(times):
+            at = np.minimum(np.searchsorted(times, some.time[mine]), len(times) - 1)
+            there[mine] = times[at] == some.time[mine]
+    return some.take(there)
+
+
+def by_day(readings: Readings) -> tuple[Int64, Int64, Int64]:
+    """How many readings a series has on a day, for those that have any: (series index, start of the
+    day, number). A day (UTC) has its own end, not its start."""
+    days = (readings.time - 1) // DAY * DAY
+    order, _ = sort_keys(readings.series.astype(np.int64), days)
+    series, days = readings.series[order], days[order]
+    begins = np.ones(len(order), bool)
+    np.logical_or(series[1:] != series[:-1], days[1:] != days[:-1], out=begins[1:])
+    at = np.flatnonzero(begins)
+    return series[at].astype(np.int64), days[at], np.diff(at, append=len(order))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

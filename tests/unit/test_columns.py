@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader import columns
-from loader.readings import Readings
+from loader.readings import DAY, Readings
 
 VALUES = st.sampled_from([0.0, -0.0, 1.0, 1.0000000000000002, -999.0, math.inf, math.nan])
 NEAR = st.integers(-5, 5)
@@ -70,7 +71,7 @@ def test_those_among_others_are_told_by_key(
 ) -> None:
     """Whatever their values, order and number are."""
     keys = {(s, t) for s, t, _ in made}
-    found = columns.among(readings(some), readings(made))
+    found = columns.among(readings(some), readings([(*key, 0.0) for key in sorted(keys)]))
     assert listed(found) == [(s, t, i) for i, (s, t, _) in enumerate(some) if (s, t) in keys]
 
 
@@ -102,3 +103,14 @@ def test_incoming_readings_are_new_refetched_or_revised(
     revised = [k for k, r in zip(now, kinds["revised"], strict=True) if r]
     assert split.old.tolist() == [places[k] for k in revised]
     assert split.unseen.tolist() == [i for i, k in enumerate(before) if k not in now]
+
+
+@given(rows)
+def test_readings_are_counted_by_series_and_day(made: list[tuple[int, int, float]]) -> None:
+    """The end of a day is its own, its start is the day's before."""
+    at = [(s, t % 11 * DAY // 2) for s, t, _ in made]
+    expected = Counter((s, (t - 1) // DAY * DAY) for s, t in at)
+    found = columns.by_day(readings([(*key, 0.0) for key in at]))
+    assert list(zip(*(column.tolist() for column in found), strict=True)) == [
+        (*key, expected[key]) for key in sorted(expected)
+    ]

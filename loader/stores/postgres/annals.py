@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 from psycopg2.extras import execute_batch
 
-from loader import lateness
-from loader.readings import DAY, Int32, Int64, Readings, Reject
+from loader import columns, lateness
+from loader.readings import Int32, Readings, Reject
 from loader.records import Batch
 from loader.sqltext import storable
+from loader.stores.postgres.rows import slices
 from loader.stores.postgres.session import SQL, Cursor
-from loader.stores.postgres.times import clamped, micros, stamp, stamps
+from loader.stores.postgres.times import array, clamped, micros, stamp, stamps
 
 PAYLOAD = 65_536
 """Bytes of a rejected record that are kept."""
@@ -80,37 +79,26 @@ def write_rejects(cursor: Cursor, batch: Batch) -> None:
         )
 
 
-def write_delays(cursor: Cursor, batch: Batch, late: Mapping[int, Int64]) -> None:
-    """Add the delays of late readings, given as times by series id, to their histograms."""
-    if not late:
+def write_delays(cursor: Cursor, batch: Batch, late: Readings, ids: Int32) -> None:
+    """Add the delays of late readings to their series' histograms."""
+    if not len(late):
         return
-    cursor.execute(SQL["lateness_of"], {"ids": sorted(late)})
+    times = {int(ids[i]): found for i, found in slices(late, len(ids)) if len(found)}
+    cursor.execute(SQL["lateness_of"], {"ids": sorted(times)})
     stored: dict[int, Sequence[int]] = dict(cursor)
-    rows = []
-    for number in sorted(late):
-        delays = lateness.histogram(batch.read_at - late[number]).tolist()
+    histograms = []
+    for number in sorted(times):
+        delays = lateness.histogram(batch.read_at - times[number]).tolist()
         total = lateness.add([stored.get(number, []), delays])
-        rows.append({"source": batch.source, "id": number, "histogram": list(total)})
-    execute_batch(cursor, SQL["put_lateness"], rows)
+        histograms.append({"source": batch.source, "id": number, "histogram": list(total)})
+    execute_batch(cursor, SQL["put_lateness"], histograms)
 
 
-def count_days(cursor: Cursor, repeated: Readings, late: Mapping[int, Int64], ids: Int32) -> None:
-    """Add late readings (times by series id) and those repeated to the counts of their days."""
-    counts: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
-    again = {int(ids[i]): repeated.time[repeated.series == i] for i in np.unique(repeated.series)}
-    for column, found in enumerate((late, again)):
-        for number, times in found.items():
-            days, many = np.unique((times - 1) // DAY * DAY, return_counts=True)
-            for day, count in zip(days.tolist(), many.tolist(), strict=True):
-                counts[number, day][column] += count
-    if counts:
-        keys = sorted(counts)
+def count_days(cursor: Cursor, what: str, readings: Readings, ids: Int32) -> None:
+    """Add readings to their days' counts; `what` is late or duplicate."""
+    if len(readings):
+        series, days, counts = columns.by_day(readings)
         cursor.execute(
-            SQL["count_days"],
-            {
-                "ids": [number for number, _ in keys],
-                "days": stamps([day for _, day in keys]),
-                "late": [counts[key][0] for key in keys],
-                "duplicate": [counts[key][1] for key in keys],
-            },
+            SQL[f"count_{what}"],
+            {"ids": array(ids[series]), "days": stamps(days), "counts": array(counts)},
         )

@@ -12,7 +12,7 @@ from loader import columns
 from loader.context import Flagged, flagged
 from loader.contracts import Checker, Committed
 from loader.errors import StoreError, StoreUnavailable
-from loader.readings import Flag, Int32, Int64, Readings, Series, Window
+from loader.readings import Bool, Flag, Int32, Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.postgres import annals, findings, progress, rows
 from loader.stores.postgres.partitions import Months
@@ -42,12 +42,13 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
     batch = progress.unexpired(batch, before.expired)
     met, found = _readings(cursor, batch, check, series, others, ids=ids, months=months)
     new = batch.readings.take(met.split.new)
-    late = _late(batch, new, ids, before.coverage)
+    late = new.take(_late(batch, new, before.coverage))
     _stretch(cursor, new, ids)
     findings.add_pending(cursor, {int(ids[i]): window for i, window in found.touched.items()})
-    annals.write_delays(cursor, batch, late)
+    annals.write_delays(cursor, batch, late, ids)
+    annals.count_days(cursor, "late", late, ids)
     # Once, though a source that repeats a record does so whenever it is read.
-    annals.count_days(cursor, columns.among(batch.repeated, new), late, ids)
+    annals.count_days(cursor, "duplicate", columns.among(batch.repeated, new), ids)
     moves = annals.write_places(cursor, batch, ids)
     annals.write_rejects(cursor, batch)
     progress.write(cursor, batch, before)
@@ -57,7 +58,7 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
         new=len(new),
         refetched=int(met.split.refetched.sum()),
         revised=int(met.split.revised.sum()),
-        late=sum(map(len, late.values())),
+        late=len(late),
         missing=flags[Flag.MISSING],
         suspect=flags[Flag.SUSPECT],
         failed=flags[Flag.FAIL],
@@ -153,16 +154,13 @@ def _readings(
     raise StoreUnavailable(f"another program keeps writing readings of {batch.source}, without the lease")
 
 
-def _late(
-    batch: Batch, new: Readings, ids: Int32, covered: Mapping[str, tuple[Window, ...]]
-) -> dict[int, Int64]:
-    """By series id the times of readings that came when their time had been read before."""
-    found = {}
-    for index, times in rows.slices(new, len(ids)):
-        late = times[rows.inside(times, covered[batch.series[index].partition])]
-        if len(late):
-            found[int(ids[index])] = late
-    return found
+def _late(batch: Batch, new: Readings, covered: Mapping[str, tuple[Window, ...]]) -> Bool:
+    """Which readings came when their time had been read before."""
+    found = [
+        rows.inside(times, covered[batch.series[index].partition])
+        for index, times in rows.slices(new, len(batch.series))
+    ]
+    return np.concatenate([np.zeros(0, bool), *found])
 
 
 def _stretch(cursor: Cursor, new: Readings, ids: Int32) -> None:

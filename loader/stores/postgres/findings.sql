@@ -11,12 +11,15 @@ ON CONFLICT (series_id) DO UPDATE
 SET from_time = least(pending.from_time, excluded.from_time),
     to_time = greatest(pending.to_time, excluded.to_time);
 
--- name: count_days
-INSERT INTO quality (series_id, day, late, duplicate)
-SELECT k.*
-FROM unnest(%(ids)s::integer[], %(days)s::timestamptz[], %(late)s::bigint[], %(duplicate)s::bigint[]) AS k
-ON CONFLICT (series_id, day) DO UPDATE
-SET late = quality.late + excluded.late, duplicate = quality.duplicate + excluded.duplicate;
+-- name: count_late
+INSERT INTO quality (series_id, day, late)
+SELECT k.* FROM unnest(%(ids)s::integer[], %(days)s::timestamptz[], %(counts)s::bigint[]) AS k
+ON CONFLICT (series_id, day) DO UPDATE SET late = quality.late + excluded.late;
+
+-- name: count_duplicate
+INSERT INTO quality (series_id, day, duplicate)
+SELECT k.* FROM unnest(%(ids)s::integer[], %(days)s::timestamptz[], %(counts)s::bigint[]) AS k
+ON CONFLICT (series_id, day) DO UPDATE SET duplicate = quality.duplicate + excluded.duplicate;
 
 -- name: flush_later
 -- What a crash takes is pending again, in one piece, and is assessed again.

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from loader import ledger
+from loader import columns, ledger
 from loader.errors import StoreError
 from loader.findings import Assessment, Model, QualityDay
-from loader.readings import DAY, Int64, Readings, UInt8, UInt32, Window
+from loader.readings import Int64, Readings, UInt8, UInt32, Window
 from loader.sqltext import storable
 from loader.stores.sqlite.database import SQL
 
@@ -32,14 +32,9 @@ def add_pending(connection: sqlite3.Connection, touched: Mapping[int, Window]) -
 
 def count_days(connection: sqlite3.Connection, what: str, ids: Sequence[int], readings: Readings) -> None:
     """Add readings to their days' counts; `what` is late or duplicate."""
-    if not len(readings):
-        return
-    keys = np.stack([readings.series.astype(np.int64), (readings.time - 1) // DAY * DAY])
-    days, counts = np.unique(keys, axis=1, return_counts=True)
-    connection.executemany(
-        SQL[f"count_{what}"],
-        [(ids[i], day, n) for (i, day), n in zip(days.T.tolist(), counts.tolist(), strict=True)],
-    )
+    series, days, counts = columns.by_day(readings)
+    numbers = np.array(ids, np.int64)[series].tolist()
+    connection.executemany(SQL[f"count_{what}"], zip(numbers, days.tolist(), counts.tolist(), strict=True))
 
 
 def put_flags(
