@@ -147,8 +147,8 @@ def build_check(config: Config, name: str) -> Checks:
 
 def build_cadence(config: Config, name: str) -> Callable[[Series], float | None]:
     """The cadence that is configured for a series, in seconds; None where none is."""
-    rule = rule_of(config.quality, config.sources[name].quality)
-    return lambda series: rule(series).cadence / SECOND or None
+    check = build_check(config, name)
+    return lambda series: check.rule(series).cadence / SECOND or None
 
 
 def build_assessor(config: Config, name: str) -> Assessor:
