@@ -81,6 +81,10 @@ class Collector:
         if cut < len(readings):
             self._kept.append(readings.take(np.arange(cut, len(readings))))
 
+    def context(self, thinned: Readings) -> None:
+        """Add what lies before all that is added, thinned already."""
+        self._context.append(thinned)
+
     def columns(self) -> Columns:
         kept = Readings.concat(self._kept)
         context = thinned(Readings.concat(self._context), self.cell)

@@ -11,7 +11,7 @@ import numpy as np
 from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.assess import findings
 from loader.assess.cadences import learned
-from loader.assess.columns import TAIL, Collector, Columns
+from loader.assess.columns import TAIL, Collector, Columns, thinned
 from loader.assess.days import quality_days
 from loader.assess.known import Known
 from loader.contracts import Database, Lease
@@ -21,7 +21,7 @@ from loader.quality.cadence import PERIODS, Episode
 from loader.quality.checks import Checks
 from loader.quality.drift import DRIFT
 from loader.quality.score import Weights
-from loader.readings import DAY, SECOND, Int64, Readings, Window
+from loader.readings import DAY, HOUR, SECOND, Int64, Readings, Window
 from loader.records import StoredSeries
 
 PART = 100_000
@@ -32,6 +32,12 @@ _AHEAD = (DAY, 32 * DAY, 1 << 62)
 
 LEAD = 2 * DAY
 """What is read before the first day that changed, to learn the cadence by, at least."""
+
+DENSE = 12
+"""So many readings an hour make a series dense: of its past the store picks the ones that count."""
+
+DENSE_LEAD = 6 * HOUR
+"""`LEAD` of a dense series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +119,15 @@ class Job:
         after = findings.first_judged(plan.anomalies, self.newest, self.pending.start, standings)
         ends = self._drift_ends(standings.get(DRIFT))
         since = min([span.start, *after.values()])
-        lead = [self._lead(), *(one.reach for one in plan.anomalies.chosen)]
+        begin = lead = since - self._lead()
+        begin = min([begin, *(since - one.reach for one in plan.anomalies.chosen)])
         if ends:
-            lead.append(since - ends[0] + plan.drift.rule.window)
+            begin = min(begin, ends[0] - plan.drift.rule.window)
         collector = Collector(since, memory=self._memory())
-        for readings in self._scan(Window(since - max(lead), max(self.newest, span.end))):
+        if self._dense():
+            collector.context(self._thinned(Window(begin, lead), collector.cell))
+            begin = lead
+        for readings in self._scan(Window(begin, max(self.newest, span.end))):
             collector.add(readings)
         columns = collector.columns()
         episodes = self._learn(np.concatenate((columns.stamps, columns.time)))
@@ -184,13 +194,28 @@ class Job:
         known = self.known.episodes.get(self.id, ())
         return SECOND * max([self.stored.series.cadence_s or 0, *(cadence_s for _, cadence_s in known)])
 
+    def _dense(self) -> bool:
+        """Whether it is known to report so often that reading all of its past would be dear."""
+        known = self.known.episodes.get(self.id, ())
+        configured = self.plan.check.rule(self.stored.series).cadence
+        learned = SECOND * known[-1][1] if known else SECOND * (self.stored.series.cadence_s or HOUR)
+        return DENSE * (configured or learned) <= HOUR
+
     def _lead(self) -> int:
         """What is read before the first day that changed, to learn the cadence by."""
-        return max(LEAD, round(TAIL * self._slowest()))
+        return max(DENSE_LEAD if self._dense() else LEAD, round(TAIL * self._slowest()))
 
     def _memory(self) -> int:
         """What of it is kept whole: as much as `learn` wants."""
         return round(PERIODS * self._slowest())
+
+    def _thinned(self, window: Window, cell: int) -> Readings:
+        """The last usable reading of each cell."""
+        if not self._dense():
+            return thinned(Readings.concat([thinned(part, cell) for part in self._scan(window)]), cell)
+        found = self.store.thinned(self.id, window, cell)
+        self.watch.looked_at(len(found))
+        return found
 
     def _scan(self, window: Window) -> Iterator[Readings]:
         return self.scan(self.id, window)
@@ -239,17 +264,15 @@ class Job:
         settings = self.plan.drift
         rule = settings.rule
         against, window = findings.reference(rule, settings, self.first, ends)
-        collector = Collector(window.end, rule.thin)
+        usual = Readings.empty()
         if window.end <= ends[-1] - rule.window:
-            for readings in self._scan(window):
-                collector.add(readings)
-        usual = collector.columns()
+            usual = self._thinned(window, rule.thin)
         found = findings.drifted(
             rule,
             against,
             self.id,
-            np.concatenate((usual.context_time, columns.every_time)),
-            np.concatenate((usual.context_value, columns.every_value)),
+            np.concatenate((usual.time, columns.every_time)),
+            np.concatenate((usual.value, columns.every_value)),
             ends=ends,
             first=self.first,
             before=before,

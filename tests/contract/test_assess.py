@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from assessing import DAYS, RULES, S1, S2, air, assess, found, spoilt, steps_of, whole_days
-from builders import Loading, at
+from builders import Loading, Row, at, series
 from stores import AnyStore, StoreCase
 
 from loader.analysissettings import AnomalySettings, DriftSettings
@@ -106,6 +106,32 @@ def test_what_is_too_much_for_one_assessment_waits(
     assert sum(done for done, _ in calls) > 12
     assert calls[0] == (1, 2), "the newest of the first series alone"
     assert found(other.store) == found(loading.store)
+
+
+def test_a_dense_series_is_assessed_as_any_other(
+    loading: Loading, other: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a series that is dense only what counts of the past is read, and the findings are those of
+    reading it all: over hours, a midnight with drift, hours without a usable reading, a late reading."""
+    chance, dense = np.random.default_rng(5), series("s1", cadence_s=300.0)
+    rows: list[Row] = []
+    for n in range(1, 12 * (30 * 24 + 3) + 1):
+        value = round(float(20 + 5 * np.sin(n * np.pi / 144) + chance.normal(0, 1)), 2)
+        gone = n // 12 % 17 == 0 or chance.random() < 0.1
+        rows.append((dense, n / 12, None if gone else value * (40 if n % 997 == 0 or n > 8650 else 1)))
+    late = rows.pop(8000)
+    steps = [rows[: 12 * 719], rows[12 * 719 : 12 * 722], [*rows[12 * 722 :], late]]
+    for part in steps:
+        loading.commit(part)
+        assess(loading)
+    monkeypatch.setattr(job, "DENSE", 1_000_000)
+    for part in steps:
+        other.commit(part)
+        assess(other)
+    plain = found(other.store)
+    assert found(loading.store) == plain
+    assert len(plain["drifts"]) == 2
+    assert len(plain["anomalies"]) > 10
 
 
 def test_a_stop_leaves_the_rest_pending(loading: Loading) -> None:

@@ -23,7 +23,7 @@ def test_the_last_usable_reading_of_each_cell(store: AnyStore, cell: int) -> Non
     """What the store picks is what thinning all readings picks: before 1970 and after, at edges of cells
     and of the window, where values or flags are of no use and where there is nothing."""
     seed = secrets.randbits(32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - shown when it fails
     chance = np.random.default_rng(seed)
     steps = chance.choice([1, 1_000_000, 600_000_000, HOUR, 5 * HOUR], 300)
     time = np.unique(np.concatenate((-10 * HOUR + np.cumsum(steps), np.arange(-3, 4) * cell)))
@@ -38,13 +38,8 @@ def test_the_last_usable_reading_of_each_cell(store: AnyStore, cell: int) -> Non
     made = replace(loading.batch(listed=[S1]), readings=Readings.of(np.zeros(len(time)), time, value))
     loading.write(made, Checks(check))
     (number,) = (one.id for one in store.series("src"))
-    for start, end in [
-        (-20 * HOUR, int(time[-1]) + HOUR),
-        (int(time[50]), int(time[-50])),
-        (-cell, cell),
-        (0, 0),
-    ]:
-        window = Window(start, end)
+    windows = [(-20 * HOUR, int(time[-1]) + HOUR), (int(time[50]), int(time[-50])), (-cell, cell), (0, 0)]
+    for window in (Window(*ends) for ends in windows):
         picked = store.thinned(number, window, cell)
         usual = thinned(Readings.concat(list(store.scan([number], window))), cell)
         assert picked.time.tolist() == usual.time.tolist()
