@@ -24,7 +24,9 @@ from loader.schedule import coming
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.config import Config
+    from loader.quality.checks import Checks
     from loader.readings import PartitionState
+    from loader.records import StoredSeries
     from loader.schedulesettings import Schedule
 
 MIN_FREE = 100 * 2**20
@@ -86,6 +88,7 @@ def look(context: Context, names: tuple[str, ...]) -> Iterator[Finding]:
     for name in run:
         yield Finding(f"{name}: schedule", True, _schedule(config.sources[name].schedule, wiring.now()))
         yield from _ledger(name, store.partitions(name), wiring.now())
+        yield from _untried(name, wiring.build_check(config, name), store.series(name))
         source = wiring.build_source(config, name, store, threading.Event())
         try:
             for finding in source.check():
@@ -113,6 +116,31 @@ def _ledger(name: str, states: Sequence[PartitionState], now: int) -> Iterator[F
             f"{len(ahead)} of {len(states)} lie in the future, up to {iso(max(ahead))}: the clock is or "
             f"was wrong; once it is right, `loader state reset {name}` has them read again",
         )
+
+
+def _untried(name: str, check: Checks, stored: Sequence[StoredSeries]) -> Iterator[Finding]:
+    """Thresholds of flat lines that are not tried on what is stored: how many series they are, by
+    parameter and cadence, and what helps."""
+    from collections import Counter
+
+    from loader.quality.rules import MOST_STEPS, cadence_of
+
+    found: Counter[tuple[str, int, tuple[int, ...]]] = Counter()
+    for one in (known.series for known in stored):
+        rule = check.rule(one)
+        cadence = cadence_of(rule, one)
+        if rule.flat is not None and (left := rule.flat.beyond(cadence)):
+            found[one.parameter, cadence, left] += 1
+    for (parameter, cadence, left), count in sorted(found.items()):
+        which = f"{count} series of {parameter}"
+        spans = " and ".join(map(format_duration, left))
+        if cadence:
+            why = f"every {format_duration(cadence)}: {spans} is more than {MOST_STEPS} readings"
+            remedy = f"set quality.parameters.{parameter}.flat_line to less"
+        else:
+            why = f"at no known cadence: {spans} cannot be counted"
+            remedy = f"set quality.parameters.{parameter}.cadence"
+        yield Finding(f"{name}: flat_line", True, f"not tried on {which} {why}; {remedy}")
 
 
 def _disk(config: Config) -> Iterator[Finding]:

@@ -64,10 +64,15 @@ class FlatRule:
         return self.longest // 2
 
     def within(self, cadence: int) -> FlatRule:
-        """The thresholds that can be tried where readings come this often."""
+        """The thresholds that can be tried where readings come this often, none if that is not known."""
         most = MOST_STEPS * cadence
         suspect, fail = (t if t <= most else 0 for t in (self.suspect, self.fail))
         return FlatRule(suspect, fail, self.tolerance)
+
+    def beyond(self, cadence: int) -> tuple[int, ...]:
+        """The thresholds that cannot, the shorter one first."""
+        tried = self.within(cadence)
+        return tuple(sorted({self.suspect, self.fail} - {0, tried.suspect, tried.fail}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +169,13 @@ def climatology_test(rules: Sequence[Rule]) -> Climatology | None:
 def context_tests(rules: Sequence[Rule], series: Sequence[Series]) -> list[Kernel]:
     """The tests that look at a reading's neighbours, of these series with these rules; one that no
     series has is left out."""
-    known = zip(rules, series, strict=True)
-    cadence = _ints(r.cadence or round((s.cadence_s or 0) * SECOND) for r, s in known)
+    cadence = _ints(cadence_of(r, s) for r, s in zip(rules, series, strict=True))
     return [*_steps(rules), *_stretches(rules, cadence)]
+
+
+def cadence_of(rule: Rule, series: Series) -> int:
+    """The microseconds between two readings that flags are made with; 0 where they are not known."""
+    return rule.cadence or round((series.cadence_s or 0) * SECOND)
 
 
 def reach_of(rule: Rule, series: Series) -> Reach:

@@ -245,3 +245,28 @@ def test_missing_and_unevaluated_readings_are_explained(shell: Shell, store: SQL
     assert "-999 stands for no value" in shell("explain", f"src/a/1/pm25@{iso(at(2))}")
     assert shell.json("explain", f"src/a/1/pm25@{iso(at(1))}")["value"] is None
     assert "no check says anything" in shell("explain", f"src/c/off@{iso(at(1))}")
+
+
+def test_check_names_the_flat_lines_that_are_not_tried(shell: Shell, store: SQLiteStore) -> None:
+    """Where a threshold means too many readings, or nobody knows how many: the series, and what helps."""
+    fast, slow, unknown = (
+        series(name, partition=f"p-{name}", station=name, parameter=parameter, unit=unit, cadence_s=cadence)
+        for name, parameter, unit, cadence in (
+            ("fast", "pm25", "µg/m³", 60.0),
+            ("slow", "pm25", "µg/m³", 300.0),
+            ("unknown", "co", "ppm", None),
+        )
+    )
+    loading = Loading(store)
+    store.register(loading.lease, [partition(one) for one in (fast, slow, unknown)], at(0))
+    loading.lease.release()
+    said = [f["detail"] for f in shell.json("check") if f["subject"] == "src: flat_line"]
+    too_many, help_ = "is more than 1500 readings", "set quality.parameters"
+    assert said == [
+        "not tried on 1 series of co at no known cadence: 3d and 10d cannot be counted; "
+        f"{help_}.co.cadence",
+        f"not tried on 1 series of pm25 every 1m: 4d and 10d {too_many}; {help_}.pm25.flat_line to less",
+        f"not tried on 1 series of pm25 every 5m: 10d {too_many}; {help_}.pm25.flat_line to less",
+    ]
+    add(shell, "quality: {parameters: {co: {cadence: 1h}, pm25: {flat_line: {suspect: 12h, fail: 1d}}}}")
+    assert not [f for f in shell.json("check") if f["subject"] == "src: flat_line"]
