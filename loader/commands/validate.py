@@ -127,7 +127,7 @@ def command(
 
     if report is not None and report.resolve() in [path.resolve() for path in files]:
         raise UsageError(f"--report {report}: is one of the files to check; name another file")
-    quality, its = _rules(ctx.obj, source)
+    quality, its, said = _rules(ctx.obj, source)
     checks = Checks(rule_of(quality, its))
     chosen = _pairs(columns, "--column", "time=date_utc")
     if cycle is not None:
@@ -151,18 +151,23 @@ def command(
     set_s = _duration(cadence)
     for path in files:
         collector.add(path)
+    weights = quality.weights.as_weights()
+    drawings = None
+    if report is not None:
+        from loader.validation.report import Drawings, Judgement, page
+
+        drawings = Drawings(checks)
     found = examine(
         collector.done(),
         checks,
         set_cadence=lambda s: set_s or _of_rule(checks, s),
         days_of=days_of,
-        weights=quality.weights.as_weights(),
+        weights=weights,
+        look=None if drawings is None else drawings.look,
     )
-    if report is not None:
-        from loader.validation.report import page
-
+    if report is not None and drawings is not None:
         with FileOutput(report) as out:
-            for part in page(found, now()):
+            for part in page(found, drawings, Judgement(checks, said, weights), now()):
                 out.write(part.encode("utf-8", "replace"))
     if as_json:
         document(as_document(found))
@@ -179,19 +184,20 @@ def command(
         ctx.exit(1)
 
 
-def _rules(context: Context, source: str | None) -> tuple[QualitySettings, SourceQuality]:
-    """The rules to judge by. Without a configuration file, those that are shipped."""
+def _rules(context: Context, source: str | None) -> tuple[QualitySettings, SourceQuality, str]:
+    """The rules to judge by, and which they are. Without a configuration file, those that are shipped."""
     from loader.config import shipped
     from loader.qualitysettings import QualitySettings, SourceQuality
 
     if source is None and context.config_path == shipped("config.yaml"):
-        return QualitySettings(), SourceQuality()
+        return QualitySettings(), SourceQuality(), "The rules that are shipped with the loader."
     config = context.config()
+    of = f"The rules of {context.config_path.name}"
     if source is None:
-        return config.quality, SourceQuality()
+        return config.quality, SourceQuality(), f"{of}."
     if source not in config.sources:
         raise UsageError(f"there is no source {source}; there are: {', '.join(config.sources)}")
-    return config.quality, config.sources[source].quality
+    return config.quality, config.sources[source].quality, f"{of} for the source {source}."
 
 
 def _pairs(given: Sequence[str], option: str, example: str) -> dict[str, str]:

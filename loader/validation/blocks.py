@@ -16,6 +16,14 @@ class Blocks:
 
     ranges: tuple[range, ...]
     sampled: bool = False
+    total: int = 0
+
+    @property
+    def said(self) -> dict[str, str]:
+        """How much a sample looks at, as a fact of the file; nothing where it is none."""
+        if not self.sampled:
+            return {}
+        return {"sample": f"{len(self.ranges)} of {len(self.ranges[0]):,} out of {self.total:,} records"}
 
     @property
     def end(self) -> int:
@@ -44,4 +52,4 @@ def sample(first: int, last: int, wanted: int) -> Blocks:
     many = max(1, min(MOST, wanted // SMALLEST))
     size = wanted // many
     starts = [first + i * (total - size) // max(many - 1, 1) for i in range(many)]
-    return Blocks(tuple(range(s, s + size) for s in starts), sampled=True)
+    return Blocks(tuple(range(s, s + size) for s in starts), sampled=True, total=total)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from loader.readings import Check, Float64, Int64, Readings, Series
+from loader.readings import Check, Float64, Int64, Series
 from loader.validation.columns import Layout, NotUnderstood, kind, layout, plain, plain_number
 from loader.validation.csvfile import open_csv
 from loader.validation.files import Collected, File, Wishes
 from loader.validation.jsonfile import is_lines, open_json, open_ndjson
 from loader.validation.lines import head
 from loader.validation.parquetfile import open_parquet
+from loader.validation.shelf import Shelf
 from loader.validation.stamps import NONE, Clock, ambiguous, composed, day_first, is_time
 from loader.validation.tables import Opened, Table
 from loader.validation.trouble import Trouble, Troubles, Unreadable, shown
@@ -40,8 +41,7 @@ class Collector:
         self._series: list[Series] = []
         self._index: dict[tuple[str, ...], int] = {}
         self._places: dict[tuple[str, str], int] = {}
-        self._columns: list[tuple[Any, ...]] = []
-        self._count = 0
+        self._shelf = Shelf()
 
     def add(self, path: Path) -> File:
         """Read a file. What is wrong with it is in what is returned; UsageError is raised where the
@@ -68,17 +68,7 @@ class Collector:
         file.notes.append(f"has no reading of {', '.join(self._wishes.parameters)}")
 
     def done(self) -> Collected:
-        kinds = (np.int32, np.int64, np.float64, np.uint32, np.int32, np.int32, np.int32)
-        columns: list[Any] = [
-            np.concatenate([np.empty(0, kind), *(np.asarray(c[i], kind) for c in self._columns)])
-            for i, kind in enumerate(kinds)
-        ]
-        self._columns.clear()
-        series, time, value, tests, line, part, place = columns
-        readings = Readings.of(series, time, value, tests)
-        return Collected(
-            self._files, self._series, readings, line, part, place, self._parts, self._troubles
-        )
+        return Collected(self._files, self._series, self._shelf, self._parts, self._troubles)
 
     def _read(self, path: Path, file: File, troubles: Troubles) -> None:
         wishes = self._wishes
@@ -103,7 +93,7 @@ class Collector:
         try:
             for table in chain([first], opened.tables):
                 reader.take(table)
-                if self._count > READINGS:
+                if len(self._shelf) > READINGS:
                     raise Unreadable(
                         f"{path}:{table.numbers[-1]}: more than {READINGS:,} readings are not held at once;"
                         " take --sample, --parameter, or fewer files"
@@ -151,9 +141,8 @@ class Collector:
         return out
 
     def keep(self, *columns: Any) -> None:
-        """Readings: series, time, value, tests, line, part, place."""
-        self._columns.append(columns)
-        self._count += len(columns[0])
+        """Readings, as `Shelf.put` takes them."""
+        self._shelf.put(*columns)
 
 
 class _FileReader:
@@ -207,7 +196,7 @@ class _FileReader:
                     value[good],
                     tests[good],
                     line[good],
-                    np.full(count, part),
+                    part,
                     place[good],
                 )
 

@@ -58,7 +58,7 @@ def open_csv(path: Path, encoding: str, most: int, wanted: int | None, troubles:
         header=header,
         comma=separator != ",",
         sampled=blocks.sampled,
-        facts={"separator": {"\t": "tab", " ": "blanks"}.get(separator, separator)},
+        facts={"separator": {"\t": "tab", " ": "blanks"}.get(separator, separator), **blocks.said},
     )
 
 

@@ -1,28 +1,36 @@
 """The checks that loading makes, over readings of files. Pure: no clock, no I/O.
 
-The readings of one series from all files are one series. In a sample each block is a piece by
-itself, because what lies between two blocks was not looked at.
+The readings of one series from all files are one series. In a sample each block is a piece by itself,
+because what lies between two blocks was not looked at.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from loader.contracts import Checker
+from loader.quality.cadence import Episode
 from loader.quality.checks import CHECK_NAMES, check_names
 from loader.quality.score import Score, Weights, score
-from loader.readings import Bool, Flag, Float64, Int64, Readings, Series
+from loader.readings import Bool, Flag, Float64, Int32, Int64, Readings, Series, UInt32
+from loader.recheck import judged
 from loader.records import Counts
 from loader.validation.expected import DaysOf, Expected, cadences_of
 from loader.validation.files import Collected
 from loader.validation.result import SHOWN_GAPS, Examination, Gaps, Repeats, Seen, Tally
+from loader.validation.shelf import Portion
 from loader.validation.trouble import KEPT, Trouble
 
-AT_ONCE = 500_000
-"""About so many readings are checked together."""
+Cadences = Sequence[Episode]
+
+AT_ONCE = 250_000
+"""So many readings are checked together, and of one series in one go."""
 
 CODE_REPEATS = 3
 """A value that comes less often is not suspected of being a code."""
@@ -30,19 +38,25 @@ CODE_REPEATS = 3
 SetCadence = Callable[[Series], float | None]
 """The cadence that the user or the configuration sets for a series, in seconds."""
 
+Look = Callable[[Tally, Readings, UInt32], None]
+"""Is shown each series with its readings in ascending time (in a sample: by piece), each once and
+with flags, and their lines."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sorted:
-    """Readings in the order (piece, time), each once; `origin` is where each stood in the collected
-    ones. `begin` and `end` are the rows of each piece, `series` its series."""
+    """Readings in the order (piece, time), each once. `begin` and `end` are the rows of each piece,
+    `series` its series."""
 
     readings: Readings
-    origin: Int64
+    line: UInt32
+    part: Int32
+    place: Int32
     begin: Int64
     end: Int64
     series: Int64
     repeats: Mapping[int, Repeats]
-    contradictions: list[tuple[int, int]]
+    contradictions: list[Trouble]
 
 
 def examine(
@@ -52,38 +66,67 @@ def examine(
     set_cadence: SetCadence,
     days_of: DaysOf,
     weights: Weights | None = None,
+    look: Look | None = None,
 ) -> Examination:
-    """Check, count and score everything that was read."""
-    rows = _sorted(read)
-    pieces: list[list[int]] = [[] for _ in read.series]
-    for piece, index in enumerate(rows.series.tolist()):
-        pieces[index].append(piece)
-    cycles = [f.layout is not None and f.layout.cycle for f in read.files]
-    cadences: list[tuple[tuple[int, float], ...]] = []
-    for piece, index in enumerate(rows.series.tolist()):
-        times = rows.readings.time[rows.begin[piece] : rows.end[piece]]
-        cadences.append(cadences_of(times, set_cadence(read.series[index])))
-    readings = _flagged(read, rows, check, cadences)
-    file_of = np.array([file for file, _ in read.parts], np.int64)
-    file, line = file_of[read.part[rows.origin]], read.line[rows.origin]
-    back, forth, moved = _disorder(read), _disorder(read, forth=True), _moved(read, rows)
+    """Check, count and score everything that was read, some series at a time."""
     tallies: list[Tally] = []
-    number = np.zeros(len(readings), np.int32)
-    for index, its in enumerate(pieces):
-        if not its:
-            continue
-        begin, end = int(rows.begin[its[0]]), int(rows.end[its[-1]])
-        number[begin:end] = len(tallies)
-        inside = slice(begin, end)
-        mine = readings.take(np.arange(begin, end))
-        cycle = cycles[int(file[begin])]
+    troubles = list(read.troubles)
+    for portion in read.readings.portions(AT_ONCE):
+        rows = _sorted(read, portion)
+        pieces = zip(rows.begin.tolist(), rows.end.tolist(), rows.series.tolist(), strict=True)
+        cadences = [
+            cadences_of(rows.readings.time[begin:end], set_cadence(read.series[index]))
+            for begin, end, index in pieces
+        ]
+        rows = replace(rows, readings=_flagged(read, rows, check, cadences))
+        troubles += [*_failing(read, rows), *rows.contradictions]
+        for tally, part in _tallies(read, portion, rows, cadences, days_of, weights):
+            tallies.append(tally)
+            if look is not None:
+                look(tally, _rows(rows.readings, part), rows.line[part])
+    total = sum((t.counts for t in tallies), Counts())
+    return Examination(
+        files=read.files,
+        tallies=tallies,
+        counts=total,
+        score=_total(total, tallies, weights),
+        checks=_most(t.checks for t in tallies),
+        repeats=sum((t.repeats for t in tallies), Repeats()),
+        gaps=_all_gaps([t.gaps for t in tallies]),
+        troubles=_by_line(read, troubles),
+    )
+
+
+def _rows(readings: Readings, part: slice) -> Readings:
+    """Neighbouring readings, not copied."""
+    one = readings
+    return Readings(one.series[part], one.time[part], one.value[part], one.flag[part], one.tests[part])
+
+
+def _tallies(  # noqa: PLR0917 - all that it needs
+    read: Collected,
+    portion: Portion,
+    rows: _Sorted,
+    cadences: Sequence[Cadences],
+    days_of: DaysOf,
+    weights: Weights | None,
+) -> Iterator[tuple[Tally, slice]]:
+    """What is said of each series, and where its readings stand in `rows`."""
+    readings = rows.readings
+    back, forth, moved = _disorder(read, portion), _disorder(read, portion, forth=True), _moved(rows)
+    edges = np.flatnonzero(np.append(True, rows.series[1:] != rows.series[:-1])).tolist()
+    for low, high in pairwise([*edges, len(rows.series)]):
+        index = int(rows.series[low])
+        inside = slice(int(rows.begin[low]), int(rows.end[high - 1]))
+        mine = _rows(readings, inside)
+        layout = read.files[read.parts[int(rows.part[inside.start])][0]].layout
         whole = Expected(days_of)
         # In blocks out of a file that is not in order, what is missing may stand elsewhere.
-        told = len(its) == 1 or 10 * min(back[index], forth[index]) <= len(mine)
-        for piece in its if told else ():
-            part = np.arange(rows.begin[piece], rows.end[piece])
-            away = readings.time[part][moved[part]]
-            whole.add(readings.take(part), cadences[piece], away)
+        told = high - low == 1 or 10 * min(back[index], forth[index]) <= len(mine)
+        for piece in range(low, high) if told else ():
+            part = slice(int(rows.begin[piece]), int(rows.end[piece]))
+            some = _rows(readings, part)
+            whole.add(some, cadences[piece], some.time[moved[part]])
         repeats = rows.repeats.get(index, Repeats())
         counts = Counts(
             fetched=len(mine) + sum((repeats.same, repeats.other, repeats.again, repeats.revised)),
@@ -98,19 +141,18 @@ def examine(
             inconsistent=whole.inconsistent,
         )
         real = mine.value[(mine.flag != Flag.MISSING) & np.isfinite(mine.value)]
-        tallies.append(
+        pieces = zip(rows.begin[low:high].tolist(), rows.end[low:high].tolist(), strict=True)
+        yield (
             Tally(
                 series=read.series[index],
-                rows=inside,
-                first=int(mine.time.min()),
-                last=int(mine.time.max()),
+                pieces=tuple((int(readings.time[a]), int(readings.time[b - 1])) for a, b in pieces),
                 counts=counts,
                 score=score(counts, weights),
-                cycles=cycle,
-                cadences=_joined([cadences[piece] for piece in its]),
+                cycles=layout is not None and layout.cycle,
+                cadences=_joined(cadences[low:high]),
                 repeats=repeats,
                 gaps=whole.gaps(),
-                checks=_checks(mine, read, file[inside], line[inside]),
+                checks=_checks(mine, read, rows.part[inside], rows.line[inside]),
                 descending=bool(back[index] > forth[index]),
                 unordered=int(min(back[index], forth[index])),
                 moved=int(np.count_nonzero(moved[inside])),
@@ -119,22 +161,9 @@ def examine(
                 highest=float(real.max()) if len(real) else None,
                 code=_code(real),
                 days=whole.days,
-            )
+            ),
+            inside,
         )
-    total = sum((t.counts for t in tallies), Counts())
-    return Examination(
-        files=read.files,
-        tallies=tallies,
-        readings=replace(readings, series=number),
-        line=line,
-        file=file,
-        counts=total,
-        score=_total(total, tallies, weights),
-        checks=_most(t.checks for t in tallies),
-        repeats=sum((t.repeats for t in tallies), Repeats()),
-        gaps=_all_gaps([t.gaps for t in tallies]),
-        troubles=_by_line(read, [*read.troubles, *_failing(read, rows, readings, line)]),
-    )
 
 
 def _total(counts: Counts, tallies: Sequence[Tally], weights: Weights | None) -> Score | None:
@@ -144,54 +173,79 @@ def _total(counts: Counts, tallies: Sequence[Tally], weights: Weights | None) ->
     return score(counts, weights)
 
 
-def _sorted(read: Collected) -> _Sorted:
+def _sorted(read: Collected, portion: Portion) -> _Sorted:
     """Sort, and drop what repeats: of several readings with one key the last one counts."""
-    n = len(read.readings)
+    readings = portion.readings
     sampled = np.array([read.files[file].sampled for file, _ in read.parts], bool)
-    block = np.where(sampled[read.part], read.part + 1, 0) if n else np.empty(0, np.int64)
-    series, time, value = read.readings.series, read.readings.time, read.readings.value
-    order = np.lexsort((time, block, series))
-    s, b, t, v = series[order], block[order], time[order], value[order]
-    new = np.ones(n, bool)
-    new[1:] = (s[1:] != s[:-1]) | (b[1:] != b[:-1]) | (t[1:] != t[:-1])
-    kept = np.append(new[1:], True)[:n]
-    repeats, contradictions = _repeats(read, order, np.flatnonzero(~new), v)
-    origin = order[kept]
-    s, b = s[kept], b[kept]
-    begins = np.ones(len(s), bool)
-    begins[1:] = (s[1:] != s[:-1]) | (b[1:] != b[:-1])
-    begin = np.flatnonzero(begins)
+    block = np.where(sampled[portion.part], portion.part + 1, 0)
+    line, part, place = portion.line, portion.part, portion.place
+    if not _ascending(readings.series, block, readings.time):
+        order = np.lexsort((readings.time, block, readings.series))
+        readings, block = readings.take(order), block[order]
+        line, part, place = line[order], part[order], place[order]
+    piece = _differs(readings.series, block)
+    new = piece | _differs(readings.time)
+    repeats, contradictions = _repeats(read, readings, line, part, np.flatnonzero(~new))
+    if not new.all():
+        kept = np.append(new[1:], True)
+        # The last of equal keys stands where the first one began a piece.
+        piece = piece[new]
+        readings, line, part, place = readings.take(kept), line[kept], part[kept], place[kept]
+    begin = np.flatnonzero(piece)
     return _Sorted(
-        readings=read.readings.take(origin),
-        origin=origin,
+        readings=readings,
+        line=line,
+        part=part,
+        place=place,
         begin=begin,
-        end=np.append(begin[1:], len(s))[: len(begin)],
-        series=s[begin].astype(np.int64),
+        end=np.append(begin[1:], len(readings)),
+        series=readings.series[begin].astype(np.int64),
         repeats=repeats,
         contradictions=contradictions,
     )
 
 
+def _differs(*keys: Any) -> Bool:
+    """Which rows differ from the row before."""
+    new = np.ones(len(keys[0]), bool)
+    new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return new
+
+
+def _ascending(series: Int32, block: Int32, time: Int64) -> bool:
+    """Whether rows that are sorted by series are sorted by block and time, too."""
+    back = (block[1:] < block[:-1]) | ((block[1:] == block[:-1]) & (time[1:] < time[:-1]))
+    return not (back & (series[1:] == series[:-1])).any()
+
+
 def _repeats(
-    read: Collected, order: Int64, at: Int64, value: Float64
-) -> tuple[Mapping[int, Repeats], list[tuple[int, int]]]:
-    """By series what was repeated, where `at` are rows of the same key as the row before; and of the
-    first ones that contradict the one before, (this, the one before) as collected."""
-    now, before = value[at], value[at - 1]
+    read: Collected, readings: Readings, line: UInt32, part: Int32, at: Int64
+) -> tuple[Mapping[int, Repeats], list[Trouble]]:
+    """By series what was repeated, where `at` are rows of the same key as the row before; and the
+    first ones that contradict the one before."""
+    now, before = readings.value[at], readings.value[at - 1]
     same = (now == before) | (np.isnan(now) & np.isnan(before))
-    file_of = np.array([file for file, _ in read.parts], np.int64)
-    near = file_of[read.part[order[at]]] == file_of[read.part[order[at - 1]]]
+    file = np.array([file for file, _ in read.parts], np.int64)[part] if len(at) else part
+    near = file[at] == file[at - 1]
     found: dict[int, Repeats] = {}
-    series = read.readings.series[order[at]]
+    series = readings.series[at]
     for index in np.unique(series).tolist():
         mine = series == index
         kinds = (near & same, near & ~same, ~near & same, ~near & ~same)
         found[index] = Repeats(*(int(np.count_nonzero(mine & kind)) for kind in kinds))
-    against = at[~same][:KEPT]
-    return found, list(zip(order[against].tolist(), order[against - 1].tolist(), strict=True))
+    against = at[~same]
+    troubles = []
+    for i in against[np.lexsort((line[against], part[against]))][:KEPT].tolist():
+        one = read.series[int(readings.series[i])]
+        paths = [read.files[int(file[i - back])].path for back in (0, 1)]
+        where = f"line {line[i - 1]}" if paths[0] == paths[1] else f"{paths[1]}, line {line[i - 1]}"
+        values = f"{readings.value[i]:g} stands against {readings.value[i - 1]:g}"
+        why = f"{values} for the same time ({where})"
+        troubles.append(Trouble(paths[0], int(line[i]), one.parameter, "contradiction", why))
+    return found, troubles
 
 
-def _joined(pieces: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[int, float], ...]:
+def _joined(pieces: Sequence[Cadences]) -> tuple[tuple[int, float], ...]:
     """The cadences of all pieces, each once where it changes."""
     out: list[tuple[int, float]] = []
     for at, cadence_s in (one for piece in pieces for one in piece):
@@ -200,34 +254,25 @@ def _joined(pieces: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[int,
     return tuple(out)
 
 
-def _flagged(
-    read: Collected, rows: _Sorted, check: Checker, cadences: Sequence[tuple[tuple[int, float], ...]]
-) -> Readings:
+def _flagged(read: Collected, rows: _Sorted, check: Checker, cadences: Sequence[Cadences]) -> Readings:
     """The readings with flags; their `series` become pieces."""
-    readings = rows.readings
-    flag, tests = readings.flag.copy(), readings.tests.copy()
-    piece = np.repeat(np.arange(len(rows.begin)), rows.end - rows.begin)
-    for first, last in _groups(rows):
-        series = [
-            replace(read.series[i], cadence_s=cadences[p][-1][1] if cadences[p] else None)
-            for p, i in enumerate(rows.series[first:last].tolist(), start=first)
-        ]
-        part = slice(int(rows.begin[first]), int(rows.end[last - 1]))
-        some = readings.take(np.arange(part.start, part.stop))
-        some = replace(some, series=(piece[part] - first).astype(np.int32))
-        # None of them is about to be stored, so no policy keeps any out.
-        flag[part], tests[part] = check(series, some, np.zeros(len(some), bool))
-    return replace(readings, series=piece.astype(np.int32), flag=flag, tests=tests)
-
-
-def _groups(rows: _Sorted) -> Iterator[tuple[int, int]]:
-    """Pieces [first, last) that together have about so many readings as are checked at once."""
-    first = 0
-    while first < len(rows.begin):
-        target = int(rows.begin[first]) + AT_ONCE
-        last = max(first + 1, int(np.searchsorted(rows.end, target)))
-        yield first, last
-        first = last
+    series = [
+        replace(read.series[index], cadence_s=its[-1][1] if its else None)
+        for index, its in zip(rows.series.tolist(), cadences, strict=True)
+    ]
+    # None of them is about to be stored, so no policy keeps any out.
+    if len(rows.readings) <= AT_ONCE:
+        piece = np.repeat(np.arange(len(series), dtype=np.int32), rows.end - rows.begin)
+        readings = replace(rows.readings, series=piece)
+        return readings.with_flags(*check(series, readings, np.zeros(len(readings), bool)))
+    parts = []
+    for one, begin, end in zip(series, rows.begin.tolist(), rows.end.tolist(), strict=True):
+        chunks = (
+            _rows(rows.readings, slice(low, min(low + AT_ONCE, end))) for low in range(begin, end, AT_ONCE)
+        )
+        parts += [(flag, tests) for _, flag, tests in judged(check, one, chunks, check.reach(one))]
+    flag, tests = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return rows.readings.with_flags(flag, tests)
 
 
 def _all_gaps(every: Sequence[Gaps]) -> Gaps:
@@ -235,12 +280,10 @@ def _all_gaps(every: Sequence[Gaps]) -> Gaps:
     return Gaps(sum(g.count for g in every), sum(g.missing for g in every), tuple(longest[:SHOWN_GAPS]))
 
 
-def _disorder(read: Collected, *, forth: bool = False) -> Int64:
+def _disorder(read: Collected, portion: Portion, *, forth: bool = False) -> Int64:
     """By series how often a reading follows a younger one of its series in its block (`forth`: an
     older one)."""
-    readings = read.readings
-    order = np.lexsort((readings.series, read.part))
-    series, part, time = readings.series[order], read.part[order], readings.time[order]
+    series, part, time = portion.readings.series, portion.part, portion.readings.time
     together = (series[1:] == series[:-1]) & (part[1:] == part[:-1])
     step = time[1:] - time[:-1]
     wrong = together & ((step > 0) if forth else (step < 0))
@@ -248,16 +291,16 @@ def _disorder(read: Collected, *, forth: bool = False) -> Int64:
     return counted
 
 
-def _moved(read: Collected, rows: _Sorted) -> Bool:
+def _moved(rows: _Sorted) -> Bool:
     """Which readings were measured at another place than the reading before."""
-    place = read.place[rows.origin]
+    place = rows.place
     moved = np.zeros(len(place), bool)
     moved[1:] = (place[1:] != place[:-1]) & (place[1:] >= 0) & (place[:-1] >= 0)
     moved[rows.begin] = False
     return moved
 
 
-def _checks(readings: Readings, read: Collected, file: Int64, line: Int64) -> dict[str, Seen]:
+def _checks(readings: Readings, read: Collected, part: Int32, line: UInt32) -> dict[str, Seen]:
     """By check how many readings it objects to, and the first of them."""
     found = {}
     objecting = int(np.bitwise_or.reduce(readings.tests))
@@ -266,7 +309,7 @@ def _checks(readings: Readings, read: Collected, file: Int64, line: Int64) -> di
             continue
         at = np.flatnonzero(readings.tests & np.uint32(check))
         first = at[int(np.argmin(readings.time[at]))]
-        path = read.files[int(file[first])].path
+        path = read.files[read.parts[int(part[first])][0]].path
         found[name] = Seen(len(at), int(readings.time[first]), path, int(line[first]))
     return found
 
@@ -301,30 +344,27 @@ def _code(value: Float64) -> tuple[float, int] | None:
 
 
 def _by_line(read: Collected, troubles: Sequence[Trouble]) -> list[Trouble]:
+    """In the order of files and lines, the first of each kind in each file."""
     order = {file.path: i for i, file in enumerate(read.files)}
-    return sorted(troubles, key=lambda t: (order[t.file], t.line))
-
-
-def _failing(read: Collected, rows: _Sorted, readings: Readings, line: Int64) -> list[Trouble]:
-    """The first readings that fail, and the first that contradict an earlier one, as lines."""
+    many: Counter[str] = Counter()
     found = []
+    for one in sorted(troubles, key=lambda t: (order[t.file], t.line)):
+        many[one.rule] += one.rule in ("failed", "contradiction")
+        if many[one.rule] <= KEPT:
+            found.append(one)
+    return found
+
+
+def _failing(read: Collected, rows: _Sorted) -> list[Trouble]:
+    """The first readings that fail, as lines."""
+    found = []
+    readings = rows.readings
     at = np.flatnonzero(readings.flag == Flag.FAIL)
-    file_of = [read.files[file].path for file, _ in read.parts]
-    places = read.part[rows.origin[at]]
-    first = at[np.lexsort((line[at], places))][:KEPT]
-    for i in first.tolist():
-        series = read.series[int(read.readings.series[rows.origin[i]])]
+    for i in at[np.lexsort((rows.line[at], rows.part[at]))][:KEPT].tolist():
+        piece = int(np.searchsorted(rows.begin, i, side="right")) - 1
+        series = read.series[int(rows.series[piece])]
         names = ", ".join(check_names(int(readings.tests[i]))) or "no check"
         why = f"{readings.value[i]:g} {series.unit}".strip() + f" fails: {names}"
-        path = file_of[int(read.part[rows.origin[i]])]
-        found.append(Trouble(path, int(line[i]), series.parameter, "failed", why))
-    for now, before in rows.contradictions:
-        series = read.series[int(read.readings.series[now])]
-        value = read.readings.value
-        where = f"line {read.line[before]}"
-        if file_of[int(read.part[before])] != file_of[int(read.part[now])]:
-            where = f"{file_of[int(read.part[before])]}, {where}"
-        why = f"{value[now]:g} stands against {value[before]:g} for the same time ({where})"
-        path = file_of[int(read.part[now])]
-        found.append(Trouble(path, int(read.line[now]), series.parameter, "contradiction", why))
+        path = read.files[read.parts[int(rows.part[i])][0]].path
+        found.append(Trouble(path, int(rows.line[i]), series.parameter, "failed", why))
     return found

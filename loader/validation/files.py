@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
-from loader.readings import Int64, Readings, Series
+from loader.readings import Series
 from loader.validation.columns import Layout
+from loader.validation.shelf import Shelf
 from loader.validation.trouble import Trouble
 from loader.validation.values import Values
 
@@ -61,17 +62,11 @@ class File:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Collected:
-    """Everything that was read, in the order of files and lines.
-
-    `readings.series` indexes `series`. Of each reading `line` is its line, `part` the index into
-    `parts`, (file, block of a sample), and `place` a number for where it was measured (-1: not said).
-    """
+    """Everything that was read: the series, the readings by series, and what each `part` of them is,
+    (file, block of a sample)."""
 
     files: list[File]
     series: list[Series]
-    readings: Readings
-    line: Int64
-    part: Int64
-    place: Int64
+    readings: Shelf
     parts: list[tuple[int, int]]
     troubles: list[Trouble]

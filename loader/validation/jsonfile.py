@@ -38,7 +38,7 @@ def is_lines(head: bytes) -> bool:
 def open_ndjson(path: Path, encoding: str, most: int, wanted: int | None, troubles: Troubles) -> Opened:
     """A record a line. Raises Unreadable."""
     blocks = whole(1, most) if wanted is None else sample(1, lines.count(path), wanted)
-    return _opened("ndjson", _line_tables(path, encoding, blocks, troubles), blocks.sampled)
+    return _opened("ndjson", _line_tables(path, encoding, blocks, troubles), blocks)
 
 
 def open_json(path: Path, encoding: str, most: int, wanted: int | None, troubles: Troubles) -> Opened:
@@ -47,14 +47,14 @@ def open_json(path: Path, encoding: str, most: int, wanted: int | None, troubles
     if wanted is not None:
         total = sum(1 for _ in _Scanner(path, encoding).records())
         blocks = sample(1, total, wanted)
-    return _opened("json", _array_tables(path, encoding, blocks, troubles), blocks.sampled)
+    return _opened("json", _array_tables(path, encoding, blocks, troubles), blocks)
 
 
-def _opened(form: str, tables: Iterator[Table], sampled: bool) -> Opened:
+def _opened(form: str, tables: Iterator[Table], blocks: Blocks) -> Opened:
     first = next(tables, None)
-    if first is None:
-        return Opened(form, [], iter(()), text=False, sampled=sampled)
-    return Opened(form, list(first.columns), chain([first], tables), text=False, sampled=sampled)
+    names = [] if first is None else list(first.columns)
+    some = iter(()) if first is None else chain([first], tables)
+    return Opened(form, names, some, text=False, sampled=blocks.sampled, facts=blocks.said)
 
 
 _DECODE = msgspec.json.Decoder().decode

@@ -29,7 +29,8 @@ def open_parquet(path: Path, most: int, wanted: int | None, troubles: Troubles) 
     blocks = whole(1, most) if wanted is None else sample(1, rows, wanted)
     troubles.cut = not blocks.sampled and rows > most
     names = list(flat({f.name: _children(f.type) for f in file.schema_arrow}))
-    return Opened("parquet", names, _tables(path, file, blocks), text=False, sampled=blocks.sampled)
+    tables = _tables(path, file, blocks)
+    return Opened("parquet", names, tables, text=False, sampled=blocks.sampled, facts=blocks.said)
 
 
 def _children(kind: Any) -> Any:

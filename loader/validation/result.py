@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from loader.quality.score import COMPONENT_NAMES, Score
-from loader.readings import SECOND, Int64, Readings, Series, Window
+from loader.readings import SECOND, Series, Window
 from loader.records import Counts
 from loader.validation.files import File
 from loader.validation.stamps import CYCLE
@@ -57,7 +57,7 @@ class Gaps:
 class Tally:
     """One series.
 
-    rows        where its readings stand in `Examination.readings`
+    pieces      times of the first and the last reading; in a sample those of each block
     cadences    (from when, seconds), what was set or learned; empty where it is not known
     unordered   readings that came after a younger one (or, where most are that way round, before)
     moved       readings from another place than the one before
@@ -67,9 +67,7 @@ class Tally:
     """
 
     series: Series
-    rows: slice
-    first: int
-    last: int
+    pieces: tuple[tuple[int, int], ...]
     counts: Counts
     score: Score | None
     cycles: bool = False
@@ -87,6 +85,14 @@ class Tally:
     days: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
+    def first(self) -> int:
+        return min(first for first, _ in self.pieces)
+
+    @property
+    def last(self) -> int:
+        return max(last for _, last in self.pieces)
+
+    @property
     def rank(self) -> float:
         """By which the worst series are found: the score; where there is none, how much of it no
         check objects to."""
@@ -97,14 +103,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examination:
-    """Everything that was found. `readings` are sorted by series (an index into `tallies`) and time,
-    each once, with flags; `line` and `file` say where each stood."""
+    """Everything that was found."""
 
     files: Sequence[File]
     tallies: Sequence[Tally]
-    readings: Readings
-    line: Int64
-    file: Int64
     counts: Counts
     score: Score | None
     checks: Mapping[str, Seen]

@@ -1,15 +1,11 @@
-"""What a validation says of readings: the checks of loading, repeats, order, gaps, score; and its page."""
+"""What a validation says of readings: the checks of loading, repeats, order, gaps, score."""
 
 from __future__ import annotations
 
-import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +14,6 @@ from loader.quality.checks import Checks
 from loader.qualityrules import rule_of
 from loader.qualitysettings import ParameterRule, QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR, Flag, Readings, Series
-from loader.validation.plots import completeness, values
-from loader.validation.report import page
 from tests.unit.validated import LONG, only, rows, told, validated, write
 
 STEP = QualitySettings(
@@ -182,83 +176,3 @@ def test_units_and_places_that_change_are_inconsistent(tmp_path: Path) -> None:
     good, foreign = found.tallies
     assert (good.moved, good.counts.inconsistent) == (1, 2)
     assert (foreign.counts.inconsistent, foreign.checks["unit"].count) == (48, 48)
-
-
-class _Page(HTMLParser):
-    """Tags, and the addresses that anything is fetched from."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [v or "" for k, v in attrs if k in {"src", "href", "data", "action"}]
-
-
-def test_the_page_needs_nothing_else_and_escapes_everything(tmp_path: Path) -> None:
-    """No script, nothing fetched; names from the file are text, wherever they stand."""
-    evil = "<script>alert(1)</script>&\"'"
-    cell = '"' + evil.replace('"', '""') + '"'
-    lines = [f"2024-01-{1 + h // 24:02}T{h % 24:02}:00Z,{cell},pm25,{cell},{h % 5}" for h in range(48)]
-    lines += ["<b>,x,pm25,u,1", f"2024-01-05T00:00Z,{cell},pm25,{cell},-5"]
-    found = validated(write(tmp_path, "a<i>.csv", LONG + "\n".join(lines)))
-    html = "".join(page(found, parse_time("2024-05-01")))
-    parsed = _Page()
-    parsed.feed(html)
-    assert not {"script", "b", "i", "iframe", "img", "link", "object"} & set(parsed.tags)
-    assert {address[:1] for address in parsed.addresses} == {"#"}
-    assert "url(" not in html
-    assert "@import" not in html
-    assert "&lt;script&gt;alert(1)" in html
-    assert "prefers-color-scheme: dark" in html
-    assert "default-src 'none'" in html
-    for drawn in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
-        ElementTree.fromstring(drawn)
-    assert parsed.tags.count("svg") == 2 * len(found.tallies)
-
-
-def test_plots_show_what_there_is() -> None:
-    """The line is broken at gaps, flagged readings are points with their reason, missing ones ticks;
-    a million readings are thinned without losing the extremes."""
-    hours = np.array([0, 1, 2, 10, 11, 12]) * HOUR
-    readings = Readings.of([0] * 6, hours, [1, 2, 3, 4, 99, np.nan], [0, 0, 0, 0, 4, 0], [1, 1, 1, 1, 4, 9])
-    drawn = ElementTree.fromstring(values(readings, "ppm", cadence_s=3600.0, cycles=False))
-    line = next(e for e in drawn if e.get("class") == "line").get("d", "")
-    assert line.count("M") == 2
-    (point,) = [e for e in drawn if e.get("class") == "fail"]
-    assert point[0].text == "1970-01-01T11:00:00Z: 99 ppm, gross_range"
-    assert next(e for e in drawn if e.get("class") == "none").get("d", "").count("M") == 1
-
-    many = 300_000
-    value = np.sin(np.arange(many) / 1000)
-    value[123_456] = 7.5
-    dense = Readings.of([0] * many, np.arange(many) * HOUR, value)
-    text = values(dense, "", cadence_s=3600.0, cycles=False)
-    assert len(text) < 100_000
-    line = next(e for e in ElementTree.fromstring(text) if e.get("class") == "line").get("d", "")
-    heights = [float(y) for y in re.findall(r" ([0-9.]+)", line)]
-    assert min(heights) == 8.0
-    assert max(heights) == 168.0
-
-
-@pytest.mark.parametrize("value", [0.0, 5e-324, 1e-300, 1e16, 1.7e308, -1.7e308])
-def test_any_values_can_be_drawn(value: float) -> None:
-    """Constant, tiny and huge ones."""
-    readings = Readings.of([0, 0], [0, HOUR], [value, value], flag=[1, 1])
-    assert "nan" not in values(readings, "", cadence_s=None, cycles=False).replace("none", "")
-    both = Readings.of([0, 0], [0, HOUR], [value, -value], flag=[1, 1])
-    assert "nan" not in values(both, "", cadence_s=None, cycles=True)
-
-
-def test_many_days_share_bars() -> None:
-    """Ten years are not 3650 bars, and nothing is lost in them."""
-    days = {day * DAY: (24, 24 if day % 2 else 12) for day in range(3650)}
-    drawn = ElementTree.fromstring(completeness(days))
-    titles = [e[0].text or "" for e in drawn]
-    assert len(titles) <= 300
-    counts = [re.search(r": ([0-9,]+) of ([0-9,]+)", t) for t in titles]
-    assert sum(int(c[2].replace(",", "")) for c in counts if c) == 3650 * 24
-    assert sum(int(c[1].replace(",", "")) for c in counts if c) == 3650 * 18
-    assert completeness({}) == ""

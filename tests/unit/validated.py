@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loader.commands.validate import days_of
@@ -12,9 +14,11 @@ from loader.durations import parse_time
 from loader.quality.checks import Checks
 from loader.qualityrules import rule_of
 from loader.qualitysettings import QualitySettings, SourceQuality
+from loader.readings import Readings, UInt32
 from loader.validation.collect import Collector
 from loader.validation.examine import examine
 from loader.validation.files import Wishes
+from loader.validation.report import Drawings, Judgement, page
 from loader.validation.result import Examination, Tally
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -29,24 +33,55 @@ def data(pattern: str) -> list[Path]:
     return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found(Examination):
+    """What was found, with the readings by series (an index into `tallies`) and time, the line of each,
+    and the report."""
+
+    readings: Readings
+    line: UInt32
+    html: str
+
+
 def validated(
-    *paths: Path, quality: QualitySettings | None = None, cadence_s: float | None = None, **wishes: Any
-) -> Examination:
-    """What a validation finds in these files."""
+    *paths: Path,
+    quality: QualitySettings | None = None,
+    cadence_s: float | None = None,
+    draws: bool = False,
+    **wishes: Any,
+) -> Found:
+    """What a validation finds in these files; with `draws` also the report."""
     quality = quality or QualitySettings()
-    known = tuple(sorted(quality.parameters))
+    known = tuple(sorted(quality.rules(SourceQuality())))
     asked = {"known": known, "earliest": quality.earliest_us, "latest": NOW} | wishes
     collector = Collector(Wishes(**asked))
     for path in paths:
         collector.add(path)
     checks = Checks(rule_of(quality, SourceQuality()))
-    return examine(
+    weights = quality.weights.as_weights()
+    seen: list[Readings] = []
+    lines: list[UInt32] = []
+    drawings = Drawings(checks)
+
+    def look(tally: Tally, readings: Readings, line: UInt32) -> None:
+        if draws:
+            drawings.look(tally, readings, line)
+        seen.append(replace(readings, series=np.full(len(readings), len(seen), np.int32)))
+        lines.append(line)
+
+    found = examine(
         collector.done(),
         checks,
         set_cadence=lambda _: cadence_s,
         days_of=days_of,
-        weights=quality.weights.as_weights(),
+        weights=weights,
+        look=look,
     )
+    line = np.concatenate([np.empty(0, np.uint32), *lines])
+    judged = Judgement(checks, "The rules of the test.", weights)
+    html = "".join(page(found, drawings, judged, NOW)) if draws else ""
+    parts = {f.name: getattr(found, f.name) for f in fields(Examination)}
+    return Found(**parts, readings=Readings.concat(seen), line=line, html=html)
 
 
 def only(found: Examination) -> Tally:
