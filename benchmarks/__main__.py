@@ -24,7 +24,7 @@ from benchmarks.quality import quality
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, one run each")
-    parser.add_argument("--runs", type=int, default=3, help="runs of what the medians are taken of")
+    parser.add_argument("--runs", type=_runs, default=3, help="runs of what the medians are taken of")
     parser.add_argument("--pg", type=Path, metavar="FOLDER", help="the programs of another PostgreSQL")
     parser.add_argument(
         "--dlt",
@@ -37,10 +37,12 @@ def main() -> None:
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as Markdown")
     args = parser.parse_args()
+    if args.save and not args.save.parent.is_dir():
+        parser.error(f"--save: there is no folder {args.save.parent}")
     if args.quality:
         report = Report([("load at the start", f"{os.getloadavg()[0]:.1f}")])
-        quality(report, args.runs)
-        print(report.markdown())
+        quality(report, 1 if args.quick else args.runs)
+        show(report, args.save)
         return
     world = World(rows=1000) if args.quick else World()
     began = time.monotonic()
@@ -63,13 +65,26 @@ def main() -> None:
     bench.report.about.append(
         ("took", f"{time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f} at the end")
     )
-    text = bench.report.markdown()
-    print(text)
-    if args.save:
-        args.save.write_text(text, encoding="utf-8")
+    show(bench.report, args.save)
     if broken is not None:
-        raise SystemExit(f"benchmark: {broken}")
+        raise broken
+
+
+def show(report: Report, save: Path | None) -> None:
+    text = report.markdown()
+    print(text)
+    if save:
+        save.write_text(text, encoding="utf-8")
+
+
+def _runs(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return int(text)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as error:
+        raise SystemExit(f"benchmark: {error}") from None

@@ -243,13 +243,16 @@ def main() -> None:
     parser.add_argument("--every", type=parse_duration, default=DAY, metavar="TIME", help="1d, 2h, 1h")
     parser.add_argument("--only", choices=("toronto", "france", "beijing", "injected"))
     args = parser.parse_args()
+    if args.every <= 0:
+        parser.error("--every: longer than 0s")
     folder: Path = args.folder
     wanted = (args.only,) if args.only else ("toronto", "france", "beijing", "injected")
-    stations = toronto(folder / "openaq" / "explorer_toronto_2025")
-    files = france(folder / "openaq" / "france_raw_vs_injected")
+    if {"toronto", "injected"} & set(wanted):
+        stations = toronto(folder / "openaq" / "explorer_toronto_2025")
     if "toronto" in wanted:
         clean("Toronto", [stations], args.every).show()
     if "france" in wanted:
+        files = france(folder / "openaq" / "france_raw_vs_injected")
         clean("France, raw", [{file.series: file.raw} for file in files], args.every).show()
         for result in injected(files, args.every):
             result.show()

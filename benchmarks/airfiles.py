@@ -35,7 +35,16 @@ def series(station: str, parameter: str, unit: str) -> Series:
     return Series(name, parameter, unit, station, name, cadence_s=3600.0)
 
 
+def files(folder: Path, pattern: str) -> list[Path]:
+    """Those of a folder in order; SystemExit where there are none."""
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise SystemExit(f"{folder}: no {pattern}; benchmarks/README.md says what the folder must have")
+    return found
+
+
 def rows(path: Path) -> list[dict[str, str]]:
+    (path,) = files(path.parent, path.name)
     with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -52,7 +61,7 @@ def columns(pairs: Iterable[tuple[int, float]]) -> One:
 def toronto(folder: Path) -> Data:
     """15 stations, 63 series, September 2025."""
     found: dict[Series, list[tuple[int, float]]] = defaultdict(list)
-    for path in sorted(folder.glob("*.csv.gz")):
+    for path in files(folder, "*.csv.gz"):
         for row in rows(path):
             one = series(path.name.split("_")[2], row["parameter"], row["unit"])
             found[one].append((microseconds(row["datetimeUtc"]), float(row["value"])))
@@ -70,8 +79,8 @@ class French:
 
 
 def france(folder: Path) -> list[French]:
-    files = []
-    for path in sorted((folder / "raw").glob("*.csv.gz")):
+    found = []
+    for path in files(folder / "raw", "*.csv.gz"):
         table = rows(path)
         raw = columns((microseconds(r["datetime_utc"]), float(r["value_avg"])) for r in table)
         truth = dict(zip(raw[0].tolist(), raw[1].tolist(), strict=True))
@@ -83,8 +92,8 @@ def france(folder: Path) -> list[French]:
             _kind(truth[t], v) for t, v in zip(injected[0].tolist(), injected[1].tolist(), strict=True)
         )
         name = path.name.split(".")[0]
-        files.append(French(series(name, table[0]["parameter"], table[0]["units"]), raw, injected, kinds))
-    return files
+        found.append(French(series(name, table[0]["parameter"], table[0]["units"]), raw, injected, kinds))
+    return found
 
 
 def beijing(path: Path) -> Data:

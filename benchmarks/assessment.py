@@ -2,12 +2,12 @@
 
 A million hourly readings of 100 series are loaded from memory at once, then 1 % more, then one hour; each
 time the run and the assessment behind it are timed, wall clock and the process's own CPU. Without an
-address the store is SQLite in a temporary folder; a database should be empty.
+address the store is SQLite in a temporary folder; a database must be empty, and is left full.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import threading
 import time
@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.airfiles import Data, series
 from benchmarks.airreplay import CONFIG, DELAY, Recorded, Silent
 from loader import wiring
+from loader.errors import LoaderError
 from loader.pipeline import Order
 from loader.readings import DAY, HOUR
 
@@ -40,8 +41,17 @@ def made() -> Data:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.assessment", description=__doc__)
+    parser.add_argument("database", nargs="?", metavar="DATABASE_URL")
+    try:
+        measure(parser.parse_args().database)
+    except LoaderError as error:
+        raise SystemExit(str(error)) from None
+
+
+def measure(database: str | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite:///{folder}/loader.db"
+        url = database or f"sqlite:///{folder}/loader.db"
         path = Path(folder) / "config.yaml"
         path.write_text(CONFIG.replace("sqlite:///loader.db", url))
         config = wiring.load_config(path)
@@ -54,6 +64,8 @@ def main() -> None:
             policy=replace(pipeline.policy, start=lambda _: START),
         )
         assess, lease = wiring.build_assessor(config, "data"), store.acquire("data")
+        if store.partitions("data"):
+            raise SystemExit("the database must be empty: its source `data` is to be loaded from the start")
         print("| new readings | run | its CPU | assessment | its CPU |\n|---|---|---|---|---|")
         for hours in (BULK, BULK + MORE, BULK + MORE + 1):
             source.now = START + hours * HOUR + DELAY

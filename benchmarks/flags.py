@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.airfiles import One, beijing, columns, france, toronto
+from benchmarks.airfiles import One, beijing, columns, files, france, toronto
 from loader.durations import micros
 from loader.quality.checks import CHECK_NAMES, Checks
 from loader.qualityrules import rule_of
@@ -74,6 +74,7 @@ def italy(path: Path) -> Iterator[tuple[str, Series, One]]:
         "T": ("temperature", "c"),
         "RH": ("relativehumidity", "%"),
     }
+    (path,) = files(path.parent, path.name)
     table = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
     stamps = [
         micros(datetime.strptime(f"{r['Date']} {r['Time']} +0000", "%d/%m/%Y %H:%M:%S %z")) for r in table
