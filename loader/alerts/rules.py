@@ -4,7 +4,7 @@ microseconds, times in microseconds UTC."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from loader.alerts.freshness import silent
 from loader.alerts.seriesrules import anomaly, drift, limits
@@ -12,7 +12,7 @@ from loader.alerts.situation import Finding, Situation, Verdict
 from loader.alerts.wording import lasting, one_line
 from loader.contracts import DIED
 from loader.journal import Severity
-from loader.quality.score import score
+from loader.quality.score import components, score
 from loader.readings import SECOND, PartitionState
 from loader.records import Outcome, RunReport
 
@@ -203,10 +203,18 @@ def quality_below(s: Situation) -> list[Finding]:
         of_what_came = score(replace(run.counts, observed=run.counts.due), s.watched.weights)
         return run.quality if of_what_came is None else of_what_came.total
 
+    def detail(run: RunReport) -> str:
+        shares = asdict(components(run.counts))
+        if not rule.missing:
+            del shares["completeness"]
+        low = sorted(
+            (share, name) for name, share in shares.items() if share is not None and share < 0.9995
+        )
+        parts = "".join(f", {name} {share:.1%}" for share, name in low)
+        return f"score {figure(run):.1f}, wanted {rule.at:g}{parts}"
+
     row = _row(s.runs, figure, lambda score: score < rule.at)
-    return _of_row(
-        s, "quality_below", row, figure, lambda run: f"score {figure(run):.1f}, wanted {rule.at:g}"
-    )
+    return _of_row(s, "quality_below", row, figure, detail)
 
 
 def slow_request(s: Situation) -> list[Finding]:

@@ -43,7 +43,7 @@ _WHAT = {
 
 _LOOK = {
     "failures": "loader runs --source {source}",
-    "quality_below": "loader runs --source {source}",
+    "quality_below": "loader quality --by series --since 2d --source {source}",
     "freshness": "loader status --stations --source {source}",
     "slow_request": "loader runs --source {source}",
     "error_rate": "loader runs --source {source}",

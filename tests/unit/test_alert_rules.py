@@ -222,7 +222,7 @@ def test_what_is_missing_lowers_no_quality_unless_asked_to() -> None:
     failing = replace(sparse, failed=5)
     found = seen(run(quality=67.5, counts=failing))
     assert found["quality_below"].value == pytest.approx(85)
-    assert found["quality_below"].detail.endswith("score 85.0, wanted 90")
+    assert found["quality_below"].detail.endswith("score 85.0, wanted 90, validity 50.0%")
 
 
 def test_quality_counts_from_the_newest_run_with_a_score() -> None:
