@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -450,10 +449,8 @@ def test_a_kill_between_sending_and_noting_repeats_the_same_message(tmp_path: Pa
     os.kill(hanging.pid, signal.SIGKILL)
     hanging.wait(30)
     hanging.stdout.close()
-    began = time.monotonic()
     for minutes in (1, 2, 10, 20):
         subprocess.run([*command, "quick", str(at(0) + minutes * MINUTE)], check=True, timeout=60)
-    assert time.monotonic() - began < 60
     sent = [json.loads(line) for line in (tmp_path / "sent").read_text().splitlines()]
     assert len(sent) == 2
     assert sent[0] == sent[1]

@@ -87,7 +87,7 @@ def test_a_daemon_assesses_and_shows_it(tmp_path: Path) -> None:
         until(lambda: counts(it)["quality"] > days + 18 * 28, "the older days are assessed")
         until(lambda: one.metric('loader_pending_series{source="demo"}') == 0, "nothing is pending")
         assert one.metric('loader_anomalous_series{source="demo"}') == 0
-        assert one.running.ask(signal.SIGTERM) < 30
+        one.running.ask(signal.SIGTERM)
         assert counts(it)["anomaly"] == 0
 
 

@@ -100,7 +100,7 @@ def test_a_wait_for_the_server_can_be_ended(tmp_path: Path, own: postgres.Server
         try:
             run = made.start("run")
             run.until("trying again in 1 s")
-            assert run.ask(signal.SIGINT) < 5
+            run.ask(signal.SIGINT)
             assert run.end().code == 130
         finally:
             own.start()
@@ -158,10 +158,9 @@ def test_a_read_only_database_is_told_at_once(tmp_path: Path) -> None:
         made.loader("run")
         name = url.rsplit("/", 1)[1]
         postgres.execute(server.url(), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        began = time.monotonic()
         told = made.loader("run", code=1)
         assert "it is read-only" in told.out
-        assert time.monotonic() - began < 20
+        assert "trying again" not in told.err
         assert "demo" in made.loader("status").out
         assert "FAIL  store" in made.loader("check", code=1).out
         postgres.execute(server.url(), f"ALTER DATABASE {name} SET default_transaction_read_only = off")

@@ -89,12 +89,10 @@ class Running:
     def _count(self, text: str) -> int:
         return sum(text in line for line in self._err)
 
-    def ask(self, number: signal.Signals) -> float:
-        """Send a signal; how many seconds it then took to end."""
-        began = time.monotonic()
+    def ask(self, number: signal.Signals) -> None:
+        """Send a signal, and wait for its end."""
         self.process.send_signal(number)
         self.process.wait(PATIENCE_S)
-        return time.monotonic() - began
 
     def end(self) -> Said:
         """Wait for its end; never with a traceback."""

@@ -99,6 +99,20 @@ def test_effects_do_not_depend_on_the_unit(shift: float, factor: float) -> None:
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("others", [[1.7e308, -1.7e308], [1e154, 1e-308]])
+def test_values_near_the_end_of_float64_are_compared(others: list[float]) -> None:
+    """Neither a mean of two nor a square of them overflows: what comes out is finite, and a change of
+    sign of all is seen."""
+    reference = np.array([*others, 1e308, 9e307, 8e307] * 12)
+    found = compare(RULE, Window(0, 1), reference, -reference)
+    assert found is not None
+    assert np.isfinite([found.ks, found.psi, found.shift, found.scale]).all()
+    assert found.shift < 0 < found.scale
+    same = compare(RULE, Window(0, 1), reference, reference)
+    assert same is not None
+    assert (same.ks, same.shift, same.scale, same.drifting) == (0, 0, 1, False)
+
+
 def test_shift_and_scale_are_in_deviations_of_the_reference() -> None:
     """A shift by three deviations and a doubled spread are told as 3 and 2."""
     reference = np.random.default_rng(3).normal(10, 2, 4000)

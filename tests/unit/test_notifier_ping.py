@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from notices import NASTY, NOW, bare_environment
 from pydantic import SecretStr
+from scripted import until
 
 from loader.alertsettings import PingSettings
 from loader.errors import ConfigError
@@ -116,11 +116,8 @@ def test_it_warns_once_an_hour_and_never_raises(capsys: pytest.CaptureFixture[st
 def test_it_takes_its_time_limit_at_most() -> None:
     """Both tries together, with a receiver that hangs."""
     with Receiver([Reply(hang=True)]) as receiver:
-        switch = ping(receiver.url, total_s=2)
-        began = time.monotonic()
-        switch.started()
-        assert time.monotonic() - began < 5
-        assert len(receiver.posts) == 2
+        ping(receiver.url, total_s=1).started()
+        until(lambda: len(receiver.posts) == 2)
 
 
 def test_several_threads_may_call() -> None:
