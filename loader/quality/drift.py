@@ -119,6 +119,9 @@ def compare(rule: DriftRule, window: Window, reference: Float64, current: Float6
     """The effect sizes of finite, thinned values; None where either side has too few."""
     if min(len(reference), len(current)) < max(2, rule.minimum):
         return None
+    if max(np.abs(reference).max(), np.abs(current).max()) > 1e150:
+        # No effect turns with the unit, and squares of these would leave float64.
+        reference, current = reference * 1e-160, current * 1e-160
     middle, spread = _middle(reference)
     now, wide = _middle(current)
     # A series that hardly moved has no scale of its own: a fiftieth of its level must do.
