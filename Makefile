@@ -19,7 +19,7 @@ help:
 	@echo 'make test       the quick tests, under five minutes'
 	@echo 'make test-slow  killed processes and soaks'
 	@echo 'make campaign   the long kill campaign (SEED=n repeats one) and 20 minutes of soak'
-	@echo 'make bench      speed and memory; DLT=1 measures dlt beside it'
+	@echo 'make bench      speed and memory, beside ioos_qc and plain COPY; DLT=1 also dlt'
 	@echo 'make lint       ruff, mypy, import-linter'
 	@echo 'make lock       resolve the dependencies again (needs uv)'
 	@echo 'make clean      remove the environment and caches; state/ stays'

@@ -203,7 +203,7 @@ def _within(path: Path, times: Int64, windows: Path) -> Bool:
             _refuse(windows, f"no JSON: {error}")
     if isinstance(found, dict):
         # The longest key that the path ends with.
-        keys = [key for key in found if f"/{path.as_posix()}".endswith(f"/{key}")]
+        keys = [key for key in found if path.resolve().as_posix().endswith(f"/{key}")]
         if not keys:
             _refuse(windows, f"no windows for {path}; a key must be its name, or the end of its path")
         found = found[max(keys, key=len)]
