@@ -12,7 +12,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 from _pytest.mark import ParameterSet
+
+from tests.ports import free_port
 
 PASSWORD = "correct horse"
 """Has a space, so that URLs must encode it."""
@@ -86,9 +87,7 @@ class Server:
         secret.chmod(0o644)
         auth = ("-U", "tester", "-A", "scram-sha-256", "--pwfile", secret)
         self._run("initdb", "-D", self.data, *auth, "-E", "UTF8", "--locale=C", "--no-sync")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"{_SETTINGS}port = {self.port}\nunix_socket_directories = '{self.folder}'\n")
         self.start()
@@ -205,7 +204,7 @@ def pause(process: subprocess.Popen[str]) -> None:
     """Stop a process, and return when it has stopped."""
     process.send_signal(signal.SIGSTOP)
     stat = Path(f"/proc/{process.pid}/stat")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "T":
         if time.monotonic() > deadline:
             raise TimeoutError("the process does not stop")

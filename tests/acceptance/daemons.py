@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.acceptance.trouble import Desk, Running, until
+from tests.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,6 @@ class Daemon:
         """The sample of that name, labels included."""
         lines = self.ask("/metrics").text.splitlines()
         return next(float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def daemon(desk: Desk, *args: str, env: Mapping[str, str] | None = None, name: str = "one") -> Daemon:

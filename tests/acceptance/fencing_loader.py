@@ -72,7 +72,7 @@ def sleeper(url: str, beat_s: str, stale_s: str, where: str) -> None:
     if where == "between":
         say("ready")
         sys.stdin.readline()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             store.commit(lease, batch(run, 2, 2, 1.0), Checks(check))

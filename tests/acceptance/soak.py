@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 
 from tests import postgres
-from tests.acceptance.daemons import free_port
 from tests.acceptance.trouble import desk
+from tests.ports import free_port
 
 CONFIG = """
 store: {store}

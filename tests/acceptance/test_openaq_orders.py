@@ -58,7 +58,7 @@ def test_a_killed_backfill_continues_where_it_was(tmp_path: Path) -> None:
         process = rig.start("backfill", "--since", "365d", "--log-level", "debug", module=small)
         commits(process, 6)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL
         faults.remove(slow)
         stored = {sensor: set(rows) for sensor, rows in rig.stored().items()}

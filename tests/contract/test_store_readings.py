@@ -298,7 +298,7 @@ def test_readers_see_nothing_of_a_commit_under_way_and_do_not_wait(loading: Load
         look()
         other = threading.Thread(target=look)
         other.start()
-        other.join(20)
+        other.join(60)
         assert not other.is_alive(), "a reader waits for the writer"
         return present(listed, found, written)
 

@@ -51,7 +51,7 @@ def holder(case: StoreCase, address: str, where: str) -> Iterator[subprocess.Pop
         process.stdout.close()
 
 
-def acquired(store: AnyStore, within_s: float = 30) -> Loading:
+def acquired(store: AnyStore, within_s: float = 60) -> Loading:
     """The lease of `src`, as soon as the system has noticed that its holder died."""
     deadline = time.monotonic() + within_s
     while True:

@@ -128,7 +128,7 @@ class Scripted:
             handler.close_connection = True
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Return once `condition` holds; fail when it does not in time."""
     end = time.monotonic() + seconds
     while not condition():

@@ -387,7 +387,7 @@ def test_stop_ends_a_pause() -> None:
     stop = threading.Event()
     failed: list[BaseException] = []
     with Scripted([Answer(503)]) as server:
-        http = session(server, stop=stop, limits=Limits(backoff_s=60, longest_wait_s=60))
+        http = session(server, stop=stop, limits=Limits(backoff_s=600, longest_wait_s=600))
 
         def ask() -> None:
             try:
@@ -399,7 +399,7 @@ def test_stop_ends_a_pause() -> None:
         thread.start()
         until(lambda: http.usage().requests == 1)
         stop.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert isinstance(failed[0], Interrupted)
 
@@ -421,7 +421,7 @@ def test_stop_ends_a_slow_body() -> None:
         thread.start()
         until(lambda: len(server.asked) == 1)
         stop.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert isinstance(failed[0], Interrupted)
 

@@ -22,7 +22,7 @@ from loader.contracts import Lease
 from loader.journal import RequestState
 from loader.stores.sqlite import SQLiteStore
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 ONE_DAY = ["--since", "2024-01-30", "--until", "2024-01-31"]
 
 
