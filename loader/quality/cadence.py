@@ -43,7 +43,7 @@ DIFFERENT = 0.1
 OUTAGE = 16
 """A step of more periods than this counts as so many: it is an outage."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 13
 
 NICE = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
 """So many seconds, minutes, hours or days are usual cadences."""
