@@ -15,7 +15,6 @@ from loader.errors import StoreError, StoreUnavailable
 from loader.readings import Bool, Flag, Int32, Readings, Series, Window
 from loader.records import Batch, Counts
 from loader.stores.postgres import annals, findings, progress, rows
-from loader.stores.postgres.partitions import Months
 from loader.stores.postgres.session import SQL, Cursor
 from loader.stores.postgres.surroundings import Surroundings, reflag
 from loader.stores.postgres.times import array, micros, stamp, stamps
@@ -24,7 +23,7 @@ TRIES = 3
 """How often a batch is compared again because another writer had been quicker."""
 
 
-def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Committed:
+def write(cursor: Cursor, batch: Batch, check: Checker) -> Committed:
     """Write the batch inside the caller's transaction, under the lease.
 
     Raises StoreUnavailable when somebody else keeps writing the same readings, StoreError for
@@ -40,7 +39,7 @@ def write(cursor: Cursor, batch: Batch, check: Checker, months: Months) -> Commi
     ids = np.array([known.id for known in series], np.int32)
     before = progress.ledger_of(cursor, batch)
     batch = progress.unexpired(batch, before.expired)
-    met, found = _readings(cursor, batch, check, series, others, ids=ids, months=months)
+    met, found = _readings(cursor, batch, check, series, others, ids=ids)
     new = batch.readings.take(met.split.new)
     late = new.take(_late(batch, new, before.coverage))
     _stretch(cursor, new, ids)
@@ -130,7 +129,6 @@ def _readings(
     others: Sequence[rows.Known],
     *,
     ids: Int32,
-    months: Months,
 ) -> tuple[rows.Met, Flagged]:
     """Compare, flag, write; again from the comparison when another writer was in between."""
     cursor.execute("SAVEPOINT readings")
@@ -140,7 +138,7 @@ def _readings(
         changed = batch.readings.take(chosen)
         found = flagged(check, batch.series, changed, Surroundings(cursor, series))
         try:
-            rows.copy_new(cursor, found.readings.take(met.split.new[chosen]), ids, batch.run_id, months)
+            rows.copy_new(cursor, found.readings.take(met.split.new[chosen]), ids, batch.run_id)
             rows.revise(cursor, found.readings.take(met.split.revised[chosen]), met.old, ids, batch.run_id)
             neighbours, _ = columns.deduplicate(found.neighbours)
             if len(reflag(cursor, neighbours, ids)) != len(neighbours):

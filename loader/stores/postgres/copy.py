@@ -52,7 +52,7 @@ def _layout(kinds: Sequence[np.dtype[Any]], absent: frozenset[int] = frozenset()
     return np.dtype(fields)
 
 
-def _block(columns: Sequence[Column], absent: frozenset[int]) -> bytes:
+def _block(columns: Sequence[Column], absent: frozenset[int]) -> memoryview:
     kinds = [column.dtype for column in columns]
     rows = np.empty(len(columns[0]), _layout(kinds, absent))
     rows["columns"] = len(columns)
@@ -62,7 +62,7 @@ def _block(columns: Sequence[Column], absent: frozenset[int]) -> bytes:
         else:
             rows[f"size{i}"] = column.dtype.itemsize
             rows[f"data{i}"] = column
-    return rows.tobytes()
+    return rows.view(np.uint8).data
 
 
 def encode(columns: Sequence[Column]) -> io.BytesIO:

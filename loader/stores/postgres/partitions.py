@@ -17,9 +17,6 @@ from loader.stores.postgres.times import clamped
 
 _PREFIX = "reading_"
 
-DIRECT = 1_000
-"""Rows a month from which on a COPY of its own pays."""
-
 
 class MonthMissing(Exception):
     """A month's partition was dropped after it had been seen."""
@@ -52,16 +49,6 @@ class Months:
             there |= session.run(lambda cursor: _create(cursor, wanted))
         # Known only now that it is committed.
         self._known |= there
-
-    def tables(self, time: Int64) -> list[tuple[str, Bool | None]]:
-        """Where rows at `time` are written, after `ensure`: each month's own table with a mask of
-        its rows, which spares the server a fifth of the work; all (None) where it is little."""
-        if self._partitioned and len(time) >= DIRECT:
-            months = _months(time)
-            present = np.unique(months)
-            if len(time) >= DIRECT * len(present):
-                return [(_name(month), months == month) for month in present]
-        return [("reading", None)]
 
     def forget(self) -> None:
         """Look again next time: somebody may have dropped old months."""

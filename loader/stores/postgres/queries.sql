@@ -243,7 +243,7 @@ CROSS JOIN LATERAL (
 ) r;
 
 -- name: copy_readings
-COPY {table} (series_id, time, value, flag, tests, run_id) FROM STDIN (FORMAT binary);
+COPY reading (series_id, time, value, flag, tests, run_id) FROM STDIN (FORMAT binary);
 
 -- name: make_revised
 -- Nothing is known of the table's content to the planner: left to itself it scans whole months.

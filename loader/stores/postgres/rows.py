@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from psycopg2 import errors, sql
+from psycopg2 import errors
 
 from loader import columns, ledger
 from loader.readings import DAY, Bool, Float64, Int32, Int64, Readings, Window
 from loader.records import Batch
 from loader.stores.postgres import copy
-from loader.stores.postgres.partitions import MonthMissing, Months
+from loader.stores.postgres.partitions import MonthMissing
 from loader.stores.postgres.session import SQL, Cursor, one
 from loader.stores.postgres.times import array, clamped, stamps
 
@@ -173,28 +173,27 @@ def _compare(
     return Met(split, value[split.old], vanished)
 
 
-def copy_new(cursor: Cursor, readings: Readings, ids: Int32, run_id: int, months: Months) -> None:
+def copy_new(cursor: Cursor, readings: Readings, ids: Int32, run_id: int) -> None:
     """Write readings (flags and all) by binary COPY straight into the keyed table.
 
     Raises UniqueViolation where somebody else has written one of them, MonthMissing.
     """
-    for table, chosen in months.tables(readings.time) if len(readings) else ():
-        part = readings if chosen is None else readings.take(chosen)
-        stream = copy.encode(
-            [
-                ids[part.series],
-                copy.to_server(part.time),
-                part.value,
-                part.flag.astype(np.int16),
-                part.tests.view(np.int32),
-                np.full(len(part), run_id, np.int32),
-            ]
-        )
-        statement = sql.SQL(SQL["copy_readings"]).format(table=sql.Identifier(table))
-        try:
-            copy.run(cursor, statement, stream)
-        except (errors.CheckViolation, errors.UndefinedTable) as error:
-            raise MonthMissing(str(error)) from error
+    if not len(readings):
+        return
+    stream = copy.encode(
+        [
+            ids[readings.series],
+            copy.to_server(readings.time),
+            readings.value,
+            readings.flag.astype(np.int16),
+            readings.tests.view(np.int32),
+            np.full(len(readings), run_id, np.int32),
+        ]
+    )
+    try:
+        copy.run(cursor, SQL["copy_readings"], stream)
+    except errors.CheckViolation as error:
+        raise MonthMissing(str(error)) from error
 
 
 def revise(cursor: Cursor, readings: Readings, old: Float64, ids: Int32, run_id: int) -> None:

@@ -167,7 +167,7 @@ class PostgresStore(PostgresFindings, PostgresJournal, PostgresRequests, Postgre
             return ~progress.expired(batch, limits)
 
         def work(cursor: Cursor) -> Committed:
-            return commit.write(cursor, batch, check, self._months)
+            return commit.write(cursor, batch, check)
 
         for _ in range(commit.TRIES):
             with self._guard:
