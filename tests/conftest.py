@@ -9,11 +9,11 @@ from pathlib import Path
 from hypothesis import settings
 
 # How long one example takes says more about the machine than about the code.
-settings.register_profile("house", deadline=None, print_blob=True)
+settings.register_profile("house", deadline=None, print_blob=True, max_examples=40)
 settings.load_profile("house")
 
 _MEMORY = Path("/dev/shm")
-_ROOM = 4 << 30
+_ROOM = 2 << 30
 if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK):
     # Every commit of a test would wait for the disk, which made a third of their time.
     _found = os.statvfs(_MEMORY)

@@ -68,7 +68,7 @@ def expected(readings: Readings, check: Checks) -> list[tuple[int, int]]:
 
 
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(1, 199), max_size=30))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40)
 def test_chunks_do_not_matter(seed: int, cuts: list[int]) -> None:
     """Each reading comes out once, in order, with the flags it has with all of its series."""
     whole = columns([ONE], [(ONE, hour, value) for hour, value in uneven(seed, 200)])

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import Answer, Scripted, until
 
@@ -316,6 +316,7 @@ def test_over_http_with_an_enforced_limit(journal: SQLiteStore) -> None:
     assert max(used.values()) == 5
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_never_more_than_allowed(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """However time moves and whoever asks, no minute and no hour has more requests than allowed."""

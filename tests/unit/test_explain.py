@@ -78,7 +78,7 @@ def test_an_objection_is_explained(
     assert (found.check, found.flag, found.text) == (test.check, flag, text)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_just_the_objections_are_explained(data: st.DataObject) -> None:
     """There is an explanation for every flag 3 or 4, and for no other."""

@@ -40,7 +40,7 @@ def one(*thresholds: float) -> list[np.ndarray]:
 
 
 @kinds
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_flag_is_the_references(name: str, data: st.DataObject) -> None:
     """Whatever the readings and thresholds of several series, each flag is as defined."""
@@ -53,7 +53,7 @@ def test_every_flag_is_the_references(name: str, data: st.DataObject) -> None:
 
 
 @kinds
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_nothing_outside_its_reach_changes_a_flag(name: str, data: st.DataObject) -> None:
     """A flag stays when readings out of its reach change or go, and needs only those within."""
@@ -79,7 +79,7 @@ def around(reach: Reach) -> Reach:
 
 
 @kinds
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_what_a_change_touches_is_computed_from_the_widened_reach(name: str, data: st.DataObject) -> None:
     """All flags that a changed or added reading alters come out right from the readings around it."""
@@ -104,7 +104,7 @@ def test_what_a_change_touches_is_computed_from_the_widened_reach(name: str, dat
 
 
 @kinds
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_series_flags_depend_on_no_other_series(name: str, data: st.DataObject) -> None:
     """A series alone, or in a group of few, has the flags that it has among the others."""
@@ -119,7 +119,7 @@ def test_a_series_flags_depend_on_no_other_series(name: str, data: st.DataObject
     assert np.concatenate([np.empty(0, np.uint8), *grouped]).tolist() == flags.tolist()
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_the_verdict_is_the_worst_flag_and_the_bits_name_who_objects(data: st.DataObject) -> None:
     """Flags combine in the order 4, 3, 1, 2, 9; rows without a value are 9 and keep their bits."""

@@ -264,6 +264,7 @@ class Words(HTMLParser):
         self.text.append(data)
 
 
+@settings(max_examples=20)
 @given(notices())
 def test_any_text_survives_as_html(any_notice: Notice) -> None:
     """What is shown is the text itself, and no text becomes markup."""

@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from notices import CLOCK, bare_environment, notice, notices
 from pydantic import SecretStr
 
@@ -225,6 +225,7 @@ def check_limits(made: dict[str, Any]) -> None:
     assert sum(map(units, texts(made))) < 13_000
 
 
+@settings(max_examples=20)
 @given(notices())
 def test_any_message_fits_slack(any_notice: Notice) -> None:
     """Every text is within its limit, not blank, escaped, and free of lone surrogates."""

@@ -10,7 +10,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from notices import CLOCK, NASTY, NOW, bare_environment, notice, notices
 from pydantic import SecretStr
 
@@ -163,6 +163,7 @@ def test_user_and_password_of_the_address_log_in() -> None:
     assert "us3r" not in str(caught.value) + repr(notifier)
 
 
+@settings(max_examples=20)
 @given(notices())
 def test_any_message_is_json_that_everybody_reads(any_notice: Notice) -> None:
     """UTF-8 without lone surrogates or control characters, all subjects in it."""

@@ -49,7 +49,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=rows, cut=st.integers(1, 50))
 def test_what_is_encoded_comes_back(
     connection: Connection, rows: list[tuple[int, int, int, float, float]], cut: int

@@ -132,7 +132,7 @@ def by_hand(mine: list[Rule], listed: list[Series], readings: Readings) -> list[
     return out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_the_verdict_is_the_worst_of_every_tests_reference(
     case: tuple[Checks, list[Rule], list[Series], Readings],
@@ -142,7 +142,7 @@ def test_the_verdict_is_the_worst_of_every_tests_reference(
     assert flagged(check, listed, readings) == by_hand(mine, listed, readings)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(case=cases(), data=st.data())
 def test_flags_do_not_depend_on_how_the_data_was_cut(
     case: tuple[Checks, list[Rule], list[Series], Readings], data: st.DataObject
@@ -164,7 +164,7 @@ def test_flags_do_not_depend_on_how_the_data_was_cut(
     assert [part[where[i]] for i in np.flatnonzero(chosen)] == [whole[i] for i in np.flatnonzero(chosen)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40)
 @given(cases())
 def test_what_else_is_in_a_batch_does_not_matter(
     case: tuple[Checks, list[Rule], list[Series], Readings],
@@ -178,7 +178,7 @@ def test_what_else_is_in_a_batch_does_not_matter(
         assert flagged(check, [one], lone) == [whole[j] for j in at]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40)
 @given(cases())
 def test_every_objection_is_explained(case: tuple[Checks, list[Rule], list[Series], Readings]) -> None:
     """There is a sentence for each bit of a reading, and for no other; the worst is its flag."""

@@ -160,7 +160,7 @@ def test_another_seed_station_or_sensor_has_other_values() -> None:
     assert values(simulator(), SENSOR) == values(simulator(stations=9, concurrency=1), SENSOR)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(
     cuts=st.lists(st.integers(MONTH.start, MONTH.end), max_size=6),
     seed=st.integers(0, 2**63 - 1),

@@ -223,7 +223,7 @@ def test_bounds_that_are_kept_stay() -> None:
 
 
 @given(cuts=st.lists(st.integers(1, 1199), max_size=8), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 def test_chunks_do_not_matter(cuts: list[int], seed: int) -> None:
     """The same is learned however the readings of a series are cut."""
     draw = np.random.default_rng(seed)
