@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from loader.quality.fences import LEAST, TAIL, Limits, Span, limits_above, limits_below, spans
 from loader.quality.stretches import extremes
-from loader.readings import DAY, HOUR, Bool, Flag, Float64, Int64, Readings
+from loader.readings import DAY, HOUR, Bool, Check, Flag, Float64, Int64, Readings
 
 STILL_SUSPECT, STILL_FAIL = 2, 4
 """How many times the longest stretch that a sensor stood still, it may stand still."""
@@ -100,6 +100,7 @@ class _Tail:
     usable: Bool
     run: int = 0
     level: float = np.nan
+    still: int = 0
     day: tuple[Int64, Float64] = (np.empty(0, np.int64), np.empty(0))
 
 
@@ -167,7 +168,8 @@ class Learner:
 
     def _stand(self, series: int, cadence: int, readings: Readings, usable: Bool) -> None:
         """The longest run of equal values, in steps. Missing values do not break it and count;
-        what is suspect or fails ends it."""
+        what is suspect or fails ends it. One that went on until a flat line was seen is none: as long
+        as the threshold lets it, every stuck sensor stands still."""
         tail = self._tails[series]
         missing = (readings.flag == Flag.MISSING) | np.isnan(readings.value)
         level = np.where(usable, readings.value, np.nan)
@@ -179,11 +181,14 @@ class Learner:
         before = np.concatenate([[tail.level], filled[:-1]])
         moved = ~(filled == before)
         start = np.flatnonzero(moved)
-        run = at - np.maximum.accumulate(np.where(moved, at, -1))
-        run[: start[0] if len(start) else len(run)] += tail.run
-        run[np.isnan(filled)] = 0
-        self._still = max(self._still, int(run.max()) * cadence)
-        tail.run, tail.level = int(run[-1]), float(filled[-1])
+        # The run of the chunk before, which may go on here, and those that begin here.
+        runs = np.diff(np.concatenate([[0], start, [len(level)]])) - 1
+        runs[0] += 1 + tail.run
+        runs[1:][np.isnan(filled[start])] = 0
+        stuck = ~usable & ~missing & (readings.tests & np.uint32(Check.FLAT) != 0)
+        ended = runs[:-1][~stuck[start]]
+        self._still = max(self._still, int(ended.max(initial=0)) * cadence)
+        tail.run, tail.level, tail.still = int(runs[-1]), float(filled[-1]), int(runs[-1]) * cadence
 
     def _move(self, series: int, readings: Readings, usable: Bool) -> None:
         """Highest - lowest usable value of the period that each usable reading ends."""
@@ -222,8 +227,9 @@ class Learner:
         if movement is not None:
             beyond["attenuated"] = _scaled(self._movement.figures() < movement.suspect, self._movement)
         # Where values hardly ever move, nothing tells a stuck sensor from a quiet one.
-        moves = fail is not None and self._still > 0
-        still = (self._still * STILL_SUSPECT, self._still * STILL_FAIL) if moves else None
+        longest = max([self._still, *(tail.still for tail in self._tails.values())])
+        moves = fail is not None and longest > 0
+        still = (longest * STILL_SUSPECT, longest * STILL_FAIL) if moves else None
         cells = self._cells(value, bounds) if self._climatology else {}
         if cells:
             beyond["climatology"] = self._outside(cells, value)

@@ -144,6 +144,13 @@ def test_the_longest_stretch_that_stood_still_counts() -> None:
     assert certain(gone).still == (24 * HOUR, 48 * HOUR)
     gone.flag[109] = Flag.FAIL
     assert certain(gone).still == (16 * HOUR, 32 * HOUR)
+    value[300:340] = 7.5
+    stuck = hourly(value)
+    stuck.flag[330:340] = Flag.SUSPECT
+    stuck.tests[330:340] = Check.FLAT
+    assert certain(stuck).still == (24 * HOUR, 48 * HOUR), "what a flat line ends is no stillness to expect"
+    stuck.tests[330:340] = Check.SPIKE
+    assert certain(stuck).still == (58 * HOUR, 116 * HOUR)
     without = learned(hourly(value), cadence=0)
     assert without is not None
     assert without.still is None, "without a cadence nothing is said"
@@ -230,9 +237,11 @@ def test_chunks_do_not_matter(cuts: list[int], seed: int) -> None:
     value = np.round(draw.normal(size=1200), 1)
     value[draw.random(1200) < 0.1] = np.nan
     value[300:340] = 1.5
+    value[1190:] = 2.5
     readings = hourly(value)
     readings.flag[:] = np.where(np.isnan(value), Flag.MISSING, Flag.GOOD)
     readings.flag[draw.random(1200) < 0.05] = Flag.FAIL
+    readings.tests[draw.random(1200) < 0.5] = Check.FLAT
     learner = Learner(climatology=True, attenuated=True)
     for first, last in pairwise(sorted({0, 1200, *cuts})):
         learner.add(7, HOUR, readings.take(np.arange(first, last)))
