@@ -42,14 +42,15 @@ def main() -> None:
     source, limits, out = sys.argv[1:]
     every, thresholds = sensors(np.load(source)), json.loads(limits)
     warnings.simplefilter("ignore")
-    took: list[float] = []
+    took: list[tuple[float, float]] = []
     # As `benchmarks.quality.best`, which this environment cannot import.
-    while len(took) < 2 or sum(took) < 0.5:
-        began = time.perf_counter()
+    while len(took) < 2 or sum(cpu for cpu, _ in took) < 0.5:
+        began, used = time.perf_counter(), time.process_time()
         verdict = judge(every, thresholds)
-        took.append(time.perf_counter() - began)
+        took.append((time.process_time() - used, time.perf_counter() - began))
     np.save(out, verdict)
-    print(json.dumps({"wall_s": min(took), "version": version("ioos_qc")}))
+    cpu, wall = min(took)
+    print(json.dumps({"cpu_s": cpu, "wall_s": wall, "version": version("ioos_qc")}))
 
 
 if __name__ == "__main__":
