@@ -43,7 +43,7 @@ def test_it_loads_on_schedule_and_ends_with_0(tmp_path: Path) -> None:
 
 def test_a_signal_in_the_middle_of_a_run_ends_it_within_the_grace(tmp_path: Path) -> None:
     """The run is on record as interrupted, what was committed is there, the next run has the rest."""
-    slow = config(schedule="{every: 1h}", latency="100ms").replace("1d", "30d")
+    slow = config(schedule="{every: 1h}", latency="100ms").replace("1d", "10d")
     with desk(tmp_path, slow) as made:
         one = daemon(made)
         one.running.until("run begins")
@@ -52,7 +52,7 @@ def test_a_signal_in_the_middle_of_a_run_ends_it_within_the_grace(tmp_path: Path
         assert one.running.end().code == 0
         assert made.rows("SELECT outcome FROM run") == [("interrupted",)]
         made.check_sums()
-        made.config.write_text(config(schedule="{every: 1h}").replace("1d", "30d"))
+        made.config.write_text(config(schedule="{every: 1h}").replace("1d", "10d"))
         two = daemon(made)
         two.running.until("run ok")
         two.running.ask(signal.SIGTERM)

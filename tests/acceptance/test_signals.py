@@ -109,6 +109,7 @@ def test_a_second_signal_leaves_at_once_and_loses_nothing(tmp_path: Path) -> Non
     check_sums(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_batches_and_the_next_continues(tmp_path: Path) -> None:
     """SIGKILL in the middle of a commit: all of the batch or none of it, and no row twice."""
     for _ in range(3):
