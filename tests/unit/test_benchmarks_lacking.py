@@ -1,11 +1,13 @@
-"""What the loader is compared with: environments of their own, and a report without them."""
+"""Benchmarks that lack something: an environment that cannot be made, data that is not there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from benchmarks import airfiles, flags
 from benchmarks.environment import environment
 from benchmarks.process import Failed
 
@@ -22,3 +24,11 @@ def test_an_environment_that_cannot_be_made_says_why_and_is_made_anew(
         with pytest.raises(Failed, match=said) as told:
             environment("ioos", tmp_path)
         assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("read", [airfiles.toronto, airfiles.france, airfiles.beijing, flags.italy])
+def test_data_that_is_not_there_is_named(tmp_path: Path, read: Callable[[Path], Iterable[object]]) -> None:
+    """The folder or file that is not there is named, and where it says what there should be."""
+    with pytest.raises(SystemExit, match=r"nowhere.*: no .*benchmarks/README\.md") as told:
+        list(read(tmp_path / "nowhere" / "f.csv"))
+    assert str(tmp_path) in str(told.value)
