@@ -51,7 +51,7 @@ def _gas(
 
 
 _BAROMETER: Rule = {
-    "suspect": (500, 1085),
+    "suspect": (500, 1090),
     "spike": _spike(5, 20),
     "flat_line": _flat("36h", "96h"),
 }

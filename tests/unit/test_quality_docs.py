@@ -90,6 +90,21 @@ def test_every_shipped_threshold_is_documented() -> None:
     assert table("parameter | unit") == expected
 
 
+def test_what_runs_by_default_is_documented() -> None:
+    """The table has every check, and says yes of those that a shipped rule or the code itself makes."""
+    rules = [made(rule, unit, ()) for rule in PARAMETERS.values() for unit in rule.ranges or ["any"]]
+    kinds = {"flat_line": "flat", "gross_range": "fail"}
+    runs = {"upstream", "sentinel", "unit"}
+    runs |= {n for n in CHECK_NAMES.values() if any(getattr(r, kinds.get(n, n), None) for r in rules)}
+    rows = table("check | runs")
+    assert [name for name, *_ in rows] == [
+        *("upstream", "sentinel", "gross_range", "unit", "spike", "flat_line", "rate", "gap"),
+        *("attenuated", "climatology", "precision", "neighbours"),
+    ]
+    assert {name for name, *_ in rows} == set(CHECK_NAMES.values())
+    assert {name for name, said, _ in rows if said == "yes"} == runs
+
+
 def test_the_ranges_of_c_mapss_are_documented() -> None:
     """The table has what was seen of each column, and where it is suspect and fails."""
     rules = {name: made(rule, "", ()) for name, rule in SHIPPED["cmapss"].items()}
