@@ -96,7 +96,8 @@ class _Found:
 
         found = {} if self.learned is None else as_settings(self.learned)
         if "flat_line" in found:
-            found["flat_line"] = {level: format_duration(us) for level, us in found["flat_line"].items()}
+            stands = found["flat_line"]
+            stands |= {level: format_duration(stands[level]) for level in ("suspect", "fail")}
         if "attenuated" in found:
             found["attenuated"]["period"] = format_duration(found["attenuated"]["period"])
         return found
@@ -182,6 +183,7 @@ def _rules(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings.items():
         if name == "climatology":
             yield f"{name}:"
+            yield f"  utc_offset: {value['utc_offset']}"
             yield "  usual:"
             yield from (f"    - {_flow(usual)}" for usual in value["usual"])
         else:

@@ -291,7 +291,7 @@ def _scaled(found: Bool, sample: _Sample) -> int:
 
 def as_settings(learned: Learned) -> dict[str, Any]:
     """The same as the configuration says it (`loader.qualitysettings.UnitRule`): rates are an hour,
-    stretches of time are microseconds."""
+    stretches of time are microseconds. All is said that a wider rule might say otherwise."""
     found: dict[str, Any] = {}
     if learned.fail is not None and learned.suspect is not None:
         found |= {"range": list(learned.fail), "suspect": list(learned.suspect)}
@@ -301,15 +301,16 @@ def as_settings(learned: Learned) -> dict[str, Any]:
     if "spike" in found:
         found["spike"]["method"] = "differential"
     if learned.still is not None:
-        found["flat_line"] = dict(zip(("suspect", "fail"), learned.still, strict=True))
+        suspect, fail = learned.still
+        found["flat_line"] = {"suspect": suspect, "fail": fail, "tolerance": 0}
     if learned.movement is not None:
         limits = learned.movement
         found["attenuated"] = {"suspect": limits.suspect, "fail": limits.fail}
-        found["attenuated"] |= {"period": PERIOD, "least": PERIOD_LEAST}
+        found["attenuated"] |= {"period": PERIOD, "least": PERIOD_LEAST, "method": "range"}
     if learned.climatology:
         usual = []
         for (month, hour), (low, suspect_low, suspect_high, high) in learned.climatology.items():
             when = {"months": [month]} | ({} if hour is None else {"hours": [hour]})
             usual.append(when | {"range": [low, high], "suspect": [suspect_low, suspect_high]})
-        found["climatology"] = {"usual": usual}
+        found["climatology"] = {"utc_offset": 0, "usual": usual}
     return found

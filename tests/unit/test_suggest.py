@@ -248,6 +248,25 @@ def test_chunks_do_not_matter(cuts: list[int], seed: int) -> None:
     assert learner.learned() == learned(readings, climatology=True, attenuated=True)
 
 
+def test_what_is_suggested_means_the_same_over_other_rules() -> None:
+    """A wider rule with another offset, tolerance or method changes nothing of it."""
+    draw = np.random.default_rng(3)
+    found = certain(hourly(np.round(draw.normal(20, 3, 9000), 1)), climatology=True, attenuated=True)
+    own = {"units": {"u": as_settings(found)}}
+    wide = {
+        "spike": {"suspect": 1, "method": "average"},
+        "flat_line": {"fail": HOUR, "tolerance": 0.5},
+        "attenuated": {"fail": 5, "method": "deviation", "period": HOUR, "least": 2},
+        "climatology": {"utc_offset": 5, "usual": [{"range": [0, 1]}]},
+    }
+    alone = QualitySettings.model_validate({"parameters": {"thing": own}})
+    over = QualitySettings.model_validate({"parameters": {"thing": wide}})
+    source = SourceQuality.model_validate({"parameters": {"thing": own}})
+    rule = rule_of(alone, SourceQuality())(SERIES)
+    assert all((rule.spike, rule.flat, rule.attenuated, rule.climatology))
+    assert rule_of(over, source)(SERIES) == rule
+
+
 def test_memory_is_bounded() -> None:
     """Of more figures than are kept every second counts, and the fences stay where they were."""
     draw, learner = np.random.default_rng(7), Learner()
