@@ -40,6 +40,9 @@ def _limited(pieces: Iterable[bytes], limit: int) -> bytes:
     for piece in pieces:
         size += len(piece)
         if size > limit:
+            # Whoever keeps the error keeps this frame.
+            parts.clear()
+            del piece
             raise TooLarge(f"the body has more than {limit} bytes")
         parts.append(piece)
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,7 +22,7 @@ from loader.budget import Unlimited
 from loader.contracts import Budget
 from loader.errors import AccessDenied, ConfigError, Interrupted, NotFound, Permanent, SourceUnavailable
 from loader.http import Http, Limits, Reply
-from loader.responses import BadBody
+from loader.responses import BadBody, TooLarge, inflate
 from loader.transport import Unanswered
 
 NOW = 1_800_000_000_000_000
@@ -277,6 +278,22 @@ def test_bomb_is_refused_while_it_is_inflated() -> None:
             session(server, limits=limits).get("/a", parse=body)
         assert caught.value.bisect
         assert len(server.asked) == 1
+
+
+def test_an_error_keeps_nothing_of_the_body() -> None:
+    """Nothing that was inflated stays in memory while the error of a body beyond its limit is kept."""
+    bomb, limit, errors = gzip.compress(bytes(4 << 20)), 1 << 20, []
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            try:
+                inflate([bomb], "gzip", limit)
+            except TooLarge as error:
+                errors.append(error)
+        assert len(errors) == 20
+        assert tracemalloc.get_traced_memory()[0] < 2 * limit
+    finally:
+        tracemalloc.stop()
 
 
 def test_body_on_the_wire_is_limited() -> None:
