@@ -257,8 +257,8 @@ class Store(Protocol):
         """Stretches that were not assessed yet, by series. One a series at most: a stretch that is
         added to another one makes it longer."""
 
-    def assess(self, lease: Lease, found: Assessment) -> None:
-        """Keep what was found about a series, in one transaction."""
+    def assess(self, lease: Lease, *found: Assessment) -> None:
+        """Keep what was found about series, in this order, all in one transaction."""
 
     def put_model(self, lease: Lease, model: Model) -> None:
         """Keep a fitted model; an older one of the same station and detector goes."""

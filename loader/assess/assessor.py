@@ -9,10 +9,11 @@ on where the last part ended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from loader.assess.job import Job, Plan, Watch
+from loader.assess.findings import Verdict, judge
+from loader.assess.job import PART, Job, Look, Plan, Watch
 from loader.assess.known import Known
 from loader.assess.near import Network, compare
 from loader.assess.stations import Station
@@ -62,24 +63,22 @@ class Assessor(Plan):
             Job(self, store, lease, watch, known, known.series[one.series_id], one.window)
             for one in pending
         ]
-        done = 0
         try:
             if self.anomalies.enabled and self.anomalies.forest.enabled:
                 # Before the series are taken off the pending list: whoever is killed does it again.
                 self._stations(jobs)
-            for step in (Job.front, Job.history):
-                for job in jobs:
-                    if watch.over:
-                        break
-                    done += step(job)
+            looks = (look for job in jobs if not watch.over and (look := job.front()) is not None)
+            self._write(store, lease, watch, looks)
+            looks = (look for job in jobs if not watch.over for look in job.history())
+            self._write(store, lease, watch, looks)
         except Interrupted:
             pass
         waiting = len(store.pending(lease.source))
         log = get_logger(source=lease.source)
-        log.debug("assessed", stretches=done, readings=watch.read)
+        log.debug("assessed", stretches=watch.done, readings=watch.read)
         if waiting:
             log.info("assessment to be continued", series=waiting, readings=watch.read)
-        return Left(done, waiting)
+        return Left(watch.done, waiting)
 
     def _near(
         self,
@@ -95,6 +94,30 @@ class Assessor(Plan):
             changed += compare(store, lease, self.check, network, one, watch.looked_at)
         watch.read = 0
         return changed
+
+    def _write(self, store: Database, lease: Lease, watch: Watch, looks: Iterable[Look]) -> None:
+        """Judge and write what was found, of as many series at once as can be held."""
+        held: list[Look] = []
+        room = PART
+        for look in looks:
+            held.append(look)
+            room -= look.readings + len(look.found.days)
+            if room <= 0:
+                self._together(store, lease, watch, held)
+                held, room = [], PART
+        self._together(store, lease, watch, held)
+
+    def _together(self, store: Database, lease: Lease, watch: Watch, looks: Sequence[Look]) -> None:
+        if not looks:
+            return
+        verdicts: dict[int, list[Verdict]] = {}
+        for detector in self.anomalies.chosen:
+            fresh = [look.fresh[detector.name] for look in looks if detector.name in look.fresh]
+            for one, verdict in zip(fresh, judge(detector, self.anomalies.rule, fresh), strict=True):
+                verdicts.setdefault(one.series_id, []).append(verdict)
+        watch.alive()
+        store.assess(lease, *(look.judged(verdicts.get(look.found.series_id, ())) for look in looks))
+        watch.done += len(looks)
 
     def _stations(self, jobs: Sequence[Job]) -> None:
         """Look at the stations with several sensors of which any has something new."""

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from loader.analysissettings import AnomalySettings, DriftSettings
-from loader.assess.columns import Columns
 from loader.findings import FoundAnomaly, FoundDrift, Standing
-from loader.quality.anomaly import LARGEST, Anomaly, Detector, among
+from loader.quality.anomaly import LARGEST, Anomaly, Detector, Judged, among, anomalous
 from loader.quality.anomalyrule import AlertRule, AlertState, after_run
 from loader.quality.drift import DRIFT, YEAR, Against, Drift, DriftRule, DriftState, after_comparison, drift
 from loader.readings import DAY, SECOND, Float64, Int64, Window
@@ -38,34 +37,61 @@ def moment(time: int) -> str:
     return datetime.fromtimestamp(time // SECOND, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def judge(
-    detector: Detector,
-    rule: AlertRule,
-    series_id: int,
-    unit: str,
-    columns: Columns,
-    *,
-    window: Window,
-    before: Standing | None,
-    stored: Stored,
-) -> Verdict:
-    """Judge the readings in `window`, which ends with the newest one."""
-    times, values = columns.every_time, columns.every_value
-    judged = detector.judge(times, values, None, window.start)
-    found = among(detector, judged, times, values)
-    known = times[np.isfinite(judged.score)]
-    return verdict(
-        detector,
-        rule,
-        series_id,
-        found=found,
-        judged=known,
-        sensors=(series_id,),
-        units=(unit,),
-        window=window,
-        before=before,
-        stored=stored,
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class Fresh:
+    """What is new of one series to a detector.
+
+    times, values   ascending; context and readings, NaN where a detector must not use them
+    window          which of them to judge; it ends with the newest one
+    before, stored  where the series stood, and its anomalies that are known
+    """
+
+    series_id: int
+    unit: str
+    times: Int64
+    values: Float64
+    window: Window
+    before: Standing | None
+    stored: Stored
+
+
+def judge(detector: Detector, rule: AlertRule, fresh: Sequence[Fresh]) -> list[Verdict]:
+    """Judge what is new of each series. Most of what that costs is the same for one reading as for
+    many: so the series are laid one behind the other, further apart than the detector reaches."""
+    moved, after, end = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+    for one in fresh:
+        if len(one.times):
+            # By whole reaches: these are whole cells.
+            by = (end - int(one.times[0])) // detector.reach * detector.reach + 2 * detector.reach
+            moved.append(one.times + by)
+            after.append(np.full(len(one.times), one.window.start + by))
+            end = int(one.times[-1]) + by
+    values = np.concatenate([np.empty(0), *(one.values for one in fresh)])
+    judged = detector.judge(np.concatenate(moved), values, None, np.concatenate(after))
+    known, odd = np.isfinite(judged.score), anomalous(detector, judged.score)
+    verdicts, start = [], 0
+    for one in fresh:
+        part = slice(start, start + len(one.times))
+        start = part.stop
+        found: list[Anomaly] = []
+        if odd[part].any():
+            its = Judged(judged.score[part], judged.expected[part], judged.distance[part])
+            found = among(detector, its, one.times, one.values)
+        verdicts.append(
+            verdict(
+                detector,
+                rule,
+                one.series_id,
+                found=found,
+                judged=one.times[known[part]],
+                sensors=(one.series_id,),
+                units=(one.unit,),
+                window=one.window,
+                before=one.before,
+                stored=one.stored,
+            )
+        )
+    return verdicts
 
 
 def verdict(

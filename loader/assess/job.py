@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from loader.readings import DAY, HOUR, SECOND, Int64, Readings, Window
 from loader.records import StoredSeries
 
 PART = 100_000
-"""Readings of history that are held at once."""
+"""Readings of history that are held at once, and of several series that are written together."""
 
 _AHEAD = (DAY, 32 * DAY, 1 << 62)
 """How far is looked for the next reading, at first, and then."""
@@ -52,12 +52,13 @@ class Plan:
 
 @dataclass(slots=True)
 class Watch:
-    """Counts what is read, and says when to end."""
+    """Counts readings that are looked at and stretches that are done, and says when to end."""
 
     stop: threading.Event
     alive: Callable[[], None]
     rows: int
     read: int = 0
+    done: int = 0
 
     @property
     def over(self) -> bool:
@@ -68,6 +69,27 @@ class Watch:
         self.read += rows
         if self.stop.is_set():
             raise Interrupted("asked to stop while readings were assessed")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found of a series by looking at it alone, how many readings are held for it, and by
+    detector what is still to be judged."""
+
+    found: Assessment
+    readings: int
+    fresh: Mapping[str, findings.Fresh] = field(default_factory=dict)
+
+    def judged(self, verdicts: Sequence[findings.Verdict]) -> Assessment:
+        """All of it, to be written."""
+        if not self.fresh:
+            return self.found
+        return replace(
+            self.found,
+            judged={one.standing.detector: one.window for one in verdicts},
+            anomalies=tuple(row for one in verdicts for row in one.anomalies),
+            standings=(*(one.standing for one in verdicts), *self.found.standings),
+        )
 
 
 @dataclass(slots=True)
@@ -109,10 +131,10 @@ class Job:
         """The midnight from which on readings are new rather than history."""
         return (self.newest - self.plan.anomalies.history) // DAY * DAY
 
-    def front(self) -> int:
-        """Look at what is new: its days, anomalies, drift. 1 where anything is."""
+    def front(self) -> Look | None:
+        """Look at what is new: its days and drift, and what there is to judge. None where nothing is."""
         if self.pending.end <= self.border:
-            return 0
+            return None
         days = self.days()
         span = days.clip(Window(self.border, days.end))
         plan, standings = self.plan, self.known.standings.get(self.id, {})
@@ -131,50 +153,42 @@ class Job:
             collector.add(readings)
         columns = collector.columns()
         episodes = self._learn(np.concatenate((columns.stamps, columns.time)))
-        verdicts = [
-            findings.judge(
-                detector,
-                plan.anomalies.rule,
+        drifts, drift_standings = self._drift(columns, ends, standings.get(DRIFT))
+        found = Assessment(
+            self.id,
+            span,
+            self._days(span, columns, episodes),
+            self._rows(episodes),
+            drifts=drifts,
+            standings=drift_standings,
+        )
+        times, values = columns.every_time, columns.every_value
+        fresh = {
+            name: findings.Fresh(
                 self.id,
                 self.stored.series.unit,
-                columns,
-                window=Window(after[detector.name], self.newest),
-                before=standings.get(detector.name),
-                stored=self.known.anomalies.get((self.id, detector.name), frozenset()),
+                times,
+                values,
+                Window(start, self.newest),
+                standings.get(name),
+                self.known.anomalies.get((self.id, name), frozenset()),
             )
-            for detector in plan.anomalies.chosen
-        ]
-        drifts, drift_standings = self._drift(columns, ends, standings.get(DRIFT))
-        self._write(
-            Assessment(
-                self.id,
-                span,
-                self._days(span, columns, episodes),
-                self._rows(episodes),
-                {one.standing.detector: one.window for one in verdicts},
-                tuple(row for one in verdicts for row in one.anomalies),
-                drifts,
-                (*(one.standing for one in verdicts), *drift_standings),
-            )
-        )
-        return 1
+            for name, start in after.items()
+        }
+        return Look(found, len(times), fresh)
 
-    def history(self) -> int:
-        """Look at the days of what was loaded further back; how many parts there were."""
+    def history(self) -> Iterator[Look]:
+        """Look at the days of what was loaded further back, in parts."""
         span = self.days()
         if self.pending.end > self.border:
             span = span.clip(Window(span.start, self.border))
-        parts = 0
         while span and not self.watch.over:
             columns, end = self._part(span)
             episodes = self._learn(np.concatenate((columns.stamps, columns.time)))
             part = Window(span.start, end)
-            self._write(
-                Assessment(self.id, part, self._days(part, columns, episodes), self._rows(episodes))
-            )
+            found = Assessment(self.id, part, self._days(part, columns, episodes), self._rows(episodes))
+            yield Look(found, len(columns))
             span = Window(end, span.end)
-            parts += 1
-        return parts
 
     def _part(self, span: Window) -> tuple[Columns, int]:
         """So many whole days of the span as can be held, and where they end."""
@@ -278,7 +292,3 @@ class Job:
             before=before,
         )
         return found.found, (found.standing,)
-
-    def _write(self, found: Assessment) -> None:
-        self.watch.alive()
-        self.store.assess(self.lease, found)

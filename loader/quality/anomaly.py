@@ -91,11 +91,12 @@ class Detector(Protocol):
     def distance(self) -> str: ...
 
     def judge(
-        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | None = None
+        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | Int64 | None = None
     ) -> Judged:
         """Judge each reading; `values` and `flags` have a column a sensor where a detector looks at
         several. Readings of one series may come in any order. With `after` only those later than
-        it are judged, and the others are context: that costs as much as there is to judge."""
+        it (one time, or one for each) are judged, and the others are context: that costs as much as
+        there is to judge."""
         ...
 
     def score(self, times: Int64, values: Float64, flags: UInt8 | None = None) -> Float64:
@@ -117,7 +118,7 @@ class _Alone:
         return self.judge(times, values, flags).score
 
     def judge(
-        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | None = None
+        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | Int64 | None = None
     ) -> Judged:
         grid = cells(self.season, times, values, flags, after)
         score, expected = np.full(len(values), np.nan), np.full(len(values), np.nan)
@@ -183,7 +184,7 @@ class RobustZScore(_Alone):
         return _nearer(sides, [u.value()[grid.member] for u in usual])
 
     def _usual(self, grid: Cells, offsets: Int64) -> _Usual:
-        out = _Usual(*(np.full(len(grid.ids), np.nan) for _ in range(4)))
+        out = _Usual(*(np.full(len(grid.wanted), np.nan) for _ in range(4)))
         for part, rows in samples(grid, offsets):
             # Rows without a reading are all NaN, and stay NaN to the end.
             n = np.isfinite(rows).sum(axis=1)
@@ -235,7 +236,7 @@ class ZScore(_Alone):
     def _judge(self, grid: Cells, values: Float64) -> tuple[Float64, Float64]:
         sides, usual = [], []
         for offsets in (self.season.same, self.season.latest):
-            mean, spread = np.full(len(grid.ids), np.nan), np.full(len(grid.ids), np.nan)
+            mean, spread = np.full(len(grid.wanted), np.nan), np.full(len(grid.wanted), np.nan)
             for part, rows in samples(grid, offsets):
                 n = np.isfinite(rows).sum(axis=1)
                 known = np.maximum(n, 1)
@@ -270,7 +271,7 @@ class UnitScale(_Alone):
     distance: str = field(default="powers of ten", init=False)
 
     def _judge(self, grid: Cells, values: Float64) -> tuple[Float64, Float64]:
-        low, middle, high = (np.full(len(grid.ids), np.nan) for _ in range(3))
+        low, middle, high = (np.full(len(grid.wanted), np.nan) for _ in range(3))
         for part, rows in samples(grid, np.union1d(self.season.same, self.season.latest)):
             zero = (rows <= 0).sum(axis=1)
             n = np.isfinite(rows).sum(axis=1) - zero

@@ -109,7 +109,7 @@ class Forest:
         return self._scores(self._distances(times, values, flags))
 
     def judge(
-        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | None = None
+        self, times: Int64, values: Float64, flags: UInt8 | None = None, after: int | Int64 | None = None
     ) -> Judged:
         """Of each sensor, how far it is from what the others let expect."""
         offs = self._distances(times, values, flags)

@@ -78,19 +78,15 @@ class Season:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """One series by cells: `ids` of the occupied ones, ascending, the value that stands for each,
-    and for every usable reading to be judged (`where`, its position, in order of time) the index of
-    its cell (`member`)."""
+    """One series by cells: `ids` of the occupied ones, ascending, the value that stands for each, the
+    ids of those with anything to judge (`wanted`), and for every usable reading to be judged (`where`,
+    its position, in order of time) the index of its cell among these (`member`)."""
 
     ids: Int64
     values: Float64
+    wanted: Int64
     where: Int64
     member: Int64
-
-    @property
-    def first(self) -> int:
-        """The index of the first cell in which there is anything to judge."""
-        return int(self.member[0]) if len(self.member) else len(self.ids)
 
 
 def usable(values: Float64, flags: UInt8 | None) -> Bool:
@@ -106,10 +102,10 @@ def cells(
     times: Int64,
     values: Float64,
     flags: UInt8 | None = None,
-    after: int | None = None,
+    after: int | Int64 | None = None,
 ) -> Cells:
     """The cells of one series; readings may come in any order. Of equal times the last counts.
-    With `after` only readings later than it are to be judged."""
+    With `after` only readings later than it (one time, or one for each reading) are to be judged."""
     where = np.flatnonzero(usable(values, flags)).astype(np.int64)
     if len(where) and np.any(np.diff(times[where]) < 0):
         where = where[np.argsort(times[where], kind="stable")]
@@ -117,25 +113,29 @@ def cells(
     of = (times[where] - 1) // season.cell
     last = np.ones(len(of), bool)
     last[:-1] = of[1:] != of[:-1]
-    member = np.concatenate(([0], np.cumsum(last)[:-1])) if len(of) else np.empty(0)
-    begin = 0 if after is None else int(np.searchsorted(times[where], after, side="right"))
-    return Cells(of[last], values[where[last]], where[begin:], member.astype(np.int64)[begin:])
+    ids, kept = of[last], values[where[last]]
+    if after is not None:
+        chosen = (times > after)[where]
+        where, of = where[chosen], of[chosen]
+    new = np.ones(len(of), bool)
+    new[1:] = of[1:] != of[:-1]
+    return Cells(ids, kept, of[new], where, np.cumsum(new) - 1)
 
 
 def samples(grid: Cells, offsets: Int64) -> Iterator[tuple[slice, Float64]]:
-    """For portions of the occupied cells with something to judge, the values of the cells at
-    `offsets` from each, sorted along the rows; NaN, at the end, where a cell is empty."""
+    """For portions of the cells with something to judge, the values of the cells at `offsets` from
+    each, sorted along the rows; NaN, at the end, where a cell is empty."""
     ids, n = grid.ids, len(grid.ids)
-    if grid.first == n:
+    if not len(grid.wanted):
         return
     span = int(ids[-1] - ids[0]) + 1
     dense: Float64 | None = None
     if span <= 16 * n + 100_000:
         dense = np.full(span + 1, np.nan)
         dense[ids - ids[0]] = grid.values
-    for start in range(grid.first, n, ROWS):
-        part = slice(start, min(n, start + ROWS))
-        wanted = ids[part, None] + offsets[None, :]
+    for start in range(0, len(grid.wanted), ROWS):
+        part = slice(start, start + ROWS)
+        wanted = grid.wanted[part, None] + offsets[None, :]
         if dense is not None:
             # The place before the first cell is the extra, empty one at the end.
             rows = dense[np.maximum(wanted - ids[0], -1)]

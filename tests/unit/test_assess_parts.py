@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from loader.assess.cadences import learned
 from loader.assess.columns import TAIL, Collector
 from loader.assess.days import quality_days
-from loader.assess.findings import comparisons
+from loader.assess.findings import Fresh, comparisons, judge
+from loader.quality.anomaly import DETECTORS
+from loader.quality.anomalyrule import AlertRule
 from loader.quality.cadence import PERIODS, learn
 from loader.quality.score import Weights
 from loader.readings import DAY, HOUR, SECOND, Flag, Int64, Readings, Window
@@ -127,3 +129,27 @@ def test_a_cadence_is_learned_from_a_day_as_from_all() -> None:
     assert len(columns.stamps) < np.count_nonzero(time <= midnight)
     assert learn(stamps, 3600.0, known) == whole
     assert whole[-1] == (int(hourly[-1]), 60.0)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 99), st.integers(-10, 1000)), max_size=5))
+def test_series_judged_together_are_judged_as_each_alone(shapes: list[tuple[int, int, int]]) -> None:
+    """Whatever lies before or behind a series in the same call, nothing of it is its reference: series of
+    any length and age, from any time on, none of it or all of it new."""
+    fresh = []
+    for number, (length, seed, begin) in enumerate(shapes):
+        chance = np.random.default_rng(seed)
+        start = int(chance.choice([0, -40 * DAY + 5, START]))
+        times = start + np.cumsum(chance.choice([1, HOUR // 7, HOUR, 3 * HOUR], length)).astype(np.int64)
+        values = np.exp(chance.normal(2, 0.3, length)) * chance.choice([1, 1, 1, 1000, 0.001], length)
+        values[chance.random(length) < 0.1] = np.nan
+        newest = int(times[-1]) if length else start
+        window = Window(start + begin * HOUR, max(newest, start + begin * HOUR))
+        fresh.append(Fresh(number, "ppm", times, values, window, None, frozenset()))
+    for detector in DETECTORS.values():
+        alone = [verdict for one in fresh for verdict in judge(detector, AlertRule(), [one])]
+        assert judge(detector, AlertRule(), fresh) == alone
+        for one, found in zip(fresh, alone, strict=True):
+            scores = detector.judge(one.times, one.values, None, one.window.start).score
+            odd = np.abs(scores) >= detector.threshold
+            assert [a.time for a in found.anomalies] == one.times[odd].tolist()

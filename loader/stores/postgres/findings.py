@@ -56,7 +56,6 @@ def assess(cursor: Cursor, source: str, found: Assessment) -> None:
     kinds = (found.days, found.cadences or (), found.anomalies, found.drifts, found.standings)
     if any(row.series_id != number for rows in kinds for row in rows):
         raise StoreError(f"findings about other series than {number} were given for it")
-    cursor.execute(SQL["flush_later"])
     _lock(cursor, source, number)
     if found.pending is not None:
         _answer(cursor, number, found.pending)

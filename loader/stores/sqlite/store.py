@@ -180,10 +180,11 @@ class SQLiteStore(SQLiteReports, SQLiteJournal, SQLiteAlertBook):
         with self._writing(lease) as connection:
             return findings.put_flags(connection, lease.source, series_id, (time, flag, tests))
 
-    def assess(self, lease: Lease, found: Assessment) -> None:
-        # Lost to a power failure, the stretch is pending as before.
+    def assess(self, lease: Lease, *found: Assessment) -> None:
+        # Lost to a power failure, the stretches are pending as before.
         with self._writing(lease, lasting=False) as connection:
-            findings.assess(connection, lease.source, found)
+            for one in found:
+                findings.assess(connection, lease.source, one)
 
     def put_model(self, lease: Lease, model: Model) -> None:
         with self._writing(lease) as connection:
