@@ -44,13 +44,20 @@ class Coordinates(msgspec.Struct, gc=False):
 
 
 class Measurement(msgspec.Struct, gc=False):
-    """The fields of a measurement that become a reading. The period's end is its time."""
+    """The fields of a measurement that become a reading. The period's end is its time; what is
+    measured is mostly the same in a whole page, and is decoded by `_keys`."""
 
     value: float | None
-    parameter: Parameter
+    parameter: msgspec.Raw
     period: Period
     flagInfo: FlagInfo | None = NO_FLAG
     coordinates: Coordinates | None = None
+
+
+class _Record(Measurement):
+    """A measurement by itself, all of it decoded."""
+
+    parameter: Parameter  # type: ignore[assignment]
 
 
 class _TimeOnly(msgspec.Struct):
@@ -63,7 +70,8 @@ class _Page(msgspec.Struct):
 
 
 _PAGE = msgspec.json.Decoder(_Page)
-_RECORD = msgspec.json.Decoder(Measurement)
+_RECORD = msgspec.json.Decoder(_Record)
+_PARAMETER = msgspec.json.Decoder(Parameter)
 _INTERVAL = re.compile(rb'"interval"\s*:\s*"([0-9:]{1,20})"')
 _TIME = msgspec.json.Decoder(_TimeOnly)
 
@@ -99,20 +107,19 @@ def decode_page(body: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded
     """
     with ONE_AT_A_TIME:
         try:
-            page = _PAGE.decode(body)
+            return _columns(body, known, sanity)
         except UNDECODABLE:
             limit, raws = raw_records(body)
             return _one_by_one(raws, limit, known, sanity)
-        return _columns(page.results, page_size(page.meta), known, sanity, body)
 
 
-def _columns(
-    found: list[Measurement], limit: int | None, known: Sequence[Series], sanity: Sanity, body: bytes
-) -> Decoded:
+def _columns(body: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded:
+    page = _PAGE.decode(body)
+    found, limit = page.results, page_size(page.meta)
     if not found:
         return Decoded(Readings.empty(), (), (), (), np.empty(0, np.int64), 0, limit)
     times, legible = parse_times([m.period.datetimeTo.utc for m in found])
-    keys, index = _keys([m.parameter.name for m in found], [m.parameter.units for m in found])
+    keys, index = _keys([m.parameter for m in found])
     if not (legible.all() and all(_sound(name) and _sound(unit) for name, unit in keys)):
         return _one_by_one(raw_records(body)[1], limit, known, sanity)
     series = tuple(_series(name, unit, known, body) for name, unit in keys)
@@ -140,14 +147,13 @@ def _sound(text: str) -> bool:
     return 0 < len(text) <= 200 and text.isprintable()
 
 
-def _keys(names: list[str], units: list[str]) -> tuple[list[tuple[str, str]], Int64]:
+def _keys(raws: list[msgspec.Raw]) -> tuple[list[tuple[str, str]], Int64]:
     """What is measured in a page, (parameter, unit), and the number of each record's."""
-    n = len(names)
-    if names.count(names[0]) == n and units.count(units[0]) == n:
-        return [(names[0], units[0])], np.zeros(n, np.int64)
+    alike = raws.count(raws[0]) == len(raws)
+    each = [_PARAMETER.decode(raw) for raw in (raws[:1] if alike else raws)]
     numbers: dict[tuple[str, str], int] = {}
-    index = [numbers.setdefault(key, len(numbers)) for key in zip(names, units, strict=True)]
-    return list(numbers), np.array(index, np.int64)
+    index = [numbers.setdefault((one.name, one.units), len(numbers)) for one in each]
+    return list(numbers), np.array(index * len(raws) if alike else index, np.int64)
 
 
 def _series(name: str, unit: str, known: Sequence[Series], body: bytes) -> Series:
@@ -196,8 +202,7 @@ def _one_by_one(
     raws: Sequence[bytes], limit: int | None, known: Sequence[Series], sanity: Sanity
 ) -> Decoded:
     """Decode records singly, so that a broken one costs only itself."""
-    good: list[Measurement] = []
-    payloads: list[bytes] = []
+    good: list[bytes] = []
     stamps: list[int] = []
     rejects: list[Reject] = []
     for raw in raws:
@@ -207,18 +212,20 @@ def _one_by_one(
             if result.time is not None:
                 stamps.append(result.time)
         else:
-            good.append(result)
-            payloads.append(raw)
-            stamps.append(int(parse_times([result.period.datetimeTo.utc])[0][0]))
-    body = b'{"meta":{},"results":[%b]}' % b",".join(payloads)
-    rest = _columns(good, limit, known, sanity, body)
+            good.append(raw)
+            stamps.append(result)
+    rest = _columns(b'{"meta":{},"results":[%b]}' % b",".join(good), known, sanity)
     return replace(
-        rest, rejects=(*rejects, *rest.rejects), stamps=np.array(stamps, np.int64), count=len(raws)
+        rest,
+        rejects=(*rejects, *rest.rejects),
+        stamps=np.array(stamps, np.int64),
+        count=len(raws),
+        limit=limit,
     )
 
 
-def _record(payload: bytes, partition: str) -> Measurement | Reject:
-    """One record, or why it is none."""
+def _record(payload: bytes, partition: str) -> int | Reject:
+    """The time of one record, or why it is none."""
     try:
         found = _RECORD.decode(payload)
     except UNDECODABLE as error:
@@ -231,7 +238,7 @@ def _record(payload: bytes, partition: str) -> Measurement | Reject:
         if not _sound(text):
             why = f"parameter.{field}: empty, too long, or with characters that cannot be printed"
             return Reject(partition, "schema", why, payload, int(times[0]))
-    return found
+    return int(times[0])
 
 
 def decode_record(payload: bytes, known: Sequence[Series], sanity: Sanity) -> Decoded:
