@@ -21,6 +21,7 @@ from loader.durations import Duration, Initial, format_duration, parse_duration,
 from loader.environment import VariableError, Variables, read_dotenv, unset
 from loader.errors import ConfigError
 from loader.modeltree import annotation_at, choices, is_secret, models, secrets
+from loader.qualitylayers import contradictions
 from loader.qualitysettings import ParameterRule, QualitySettings, ScoreWeights, SourceQuality
 from loader.settings import (
     Config,
@@ -209,6 +210,7 @@ class _Reading:
         if not isinstance(result, Config):
             return None
         self._named_sources(result)
+        self._layers(result)
         return result
 
     def _named_sources(self, config: Config) -> None:
@@ -224,6 +226,14 @@ class _Reading:
                 if name not in config.sources:
                     path = ("limits", parameter, "sources", name)
                     self.problems.add(self.keys[path], path, unknown(name, config.sources, "source"))
+
+    def _layers(self, config: Config) -> None:
+        """Thresholds must still be in order where rules lie over each other."""
+        for name, source in config.sources.items():
+            for path, text in contradictions(config.quality, name, source.quality):
+                # A block may say so by what it names of another unit: then its parameter is the place.
+                at = next(path[:n] for n in range(len(path), 0, -1) if path[:n] in self.keys)
+                self.problems.add(self.keys[at], path, text)
 
     def _source(self, name: str, block: Any) -> SourceSettings:
         path = ("sources", name)

@@ -254,6 +254,38 @@ def test_errors_name_place_and_remedy(tmp_path: Path) -> None:
     assert len(found) == 13
 
 
+LAYERED = """
+sources:
+  air:
+    type: simulator
+    quality:
+      parameters: {o3: {spike: {suspect: 2000}}, pm10: {rate: {suspect: 9}}, x: {attenuated: {suspect: 1}}}
+      stations: {"1": {no2: {units: {ppb: {spike: {fail: 7}}}}, pm10: {gap: 2h}}}
+quality:
+  parameters: {pm25: {flat_line: {suspect: 20d}}, pm10: {rate: {fail: 8}}, x: {attenuated: {fail: 2}}}
+"""
+
+
+def test_a_threshold_that_a_wider_rule_makes_void_is_refused(tmp_path: Path) -> None:
+    """Who sets only one of two thresholds beyond the other one, wherever that stands, is told where."""
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, LAYERED)
+    found = [line.partition("config.yaml:")[2] for line in str(error.value).splitlines()]
+    own, one = "sources.air.quality.parameters", "sources.air.quality.stations.1"
+    wider = "one of them of a wider rule; give both here"
+    assert found == [
+        f"6:25: {own}.o3.spike: in ppm has suspect 2000 and fail 0.15, {wider}",
+        f"6:57: {own}.pm10.rate: has suspect 9 and fail 8, {wider}",
+        f"6:82: {own}.x.attenuated: has suspect 1 and fail 2, {wider}",
+        f"7:44: {one}.no2.units.ppb.spike: has suspect 100 and fail 7, {wider}",
+        f"9:23: quality.parameters.pm25.flat_line: has suspect 20d and fail 10d, {wider}",
+    ]
+    # A figure for any unit, which fits one of them at least, may be meant for that.
+    mended = LAYERED.replace("suspect: 2000", "suspect: 200").replace("20d", "20d, fail: 30d")
+    mended = mended.replace("suspect: 9", "suspect: 7").replace("fail: 2}", "fail: 1}")
+    assert load(tmp_path, mended.replace("fail: 7", "fail: 700"))
+
+
 def test_attenuated_thresholds_go_the_other_way() -> None:
     """A signal that moves less is worse: suspect is the larger of the two."""
     with pytest.raises(ValidationError, match="make suspect the larger one"):
