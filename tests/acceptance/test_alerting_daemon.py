@@ -95,7 +95,6 @@ def test_a_restart_after_each_run_neither_repeats_nor_forgets(tmp_path: Path, ho
             one.running.until(ends)
             if messages:
                 it.until_told(messages)
-                one.running.until("alert.delivered", times=0)
             until(
                 lambda: it.desk.rows("SELECT count(*) FROM outbox WHERE delivered_at IS NULL") == [(0,)],
                 "all is delivered",
@@ -151,16 +150,15 @@ def test_slack_in_trouble_gets_it_later_once_and_delays_no_run(
     with scene(tmp_path, slack=[reply, Reply()]) as it:
         one = it.daemon()
         one.running.until("run ok")
+        broken = time.time()
         it.break_source()
         until(lambda: len(it.slack.posts) == 1, "Slack is asked")
         before = len(it.desk.rows("SELECT id FROM run"))
-        began = time.time()
         until(lambda: bool(it.desk.rows("SELECT 1 FROM outbox WHERE tries = 1 AND error > ''")), "noted")
-        spent = time.time() - began
         runs = len(it.desk.rows("SELECT id FROM run")) - before
-        assert runs >= spent - 2, f"{runs} runs in {spent:.0f} s"
+        assert runs >= 2 or not reply.hang
         ((wait,),) = it.desk.rows("SELECT next_try FROM outbox WHERE channel = 'slack'")
-        assert began + pause_s - 1 <= wait / SECOND <= began + pause_s + spent + 2
+        assert broken <= wait / SECOND - pause_s <= time.time()
         until(lambda: len(it.hook.posts) == len(it.mail.mails) == 1, "the others are told")
         it.hurry()
         it.until_told(1)
@@ -334,7 +332,7 @@ def test_a_fresh_install_that_loads_its_history_is_not_silent(tmp_path: Path) ->
         text = it.desk.config.read_text()
         other = "  demo: {type: simulator, initial: 2h, schedule: {every: 1s}}\nalerts:"
         it.desk.config.write_text(text.replace("alerts:", other))
-        it.server.faults.add("latency", route="measurements", seconds=1.5)
+        it.server.faults.add("latency", route="measurements", seconds=5)
         one = it.daemon()
         one.running.until("run ok", times=1)
         stored = "SELECT count(*) FROM series WHERE source = 'city' AND last_time IS NOT NULL"
