@@ -98,14 +98,14 @@ def find(
     high, stretch, before, through = high[kept], stretch[kept], before[kept], through[kept]
 
     names = [NOT_ASKED_FOR, NOT_YET_DUE, SOURCE_HAD_NOTHING, QUARANTINED, EXPIRED]
-    labels = sorted({f"{FETCH_FAILED}: {h.cause}" for h in failed})
+    labels = sorted({_failed(h) for h in failed})
     cause = np.zeros(len(high), np.int64)
     if watermark is not None:
         cause[high > watermark] = 1
     cause[_member(covered, high)[1]] = 2
     if failed:
         at, in_hole = _member([h.window for h in failed], high)
-        code = np.array([len(names) + labels.index(f"{FETCH_FAILED}: {h.cause}") for h in failed])
+        code = np.array([len(names) + labels.index(_failed(h)) for h in failed])
         cause[in_hole] = code[at[in_hole]]
     cause[np.isin(high, rejected)] = 3
     if expired_to is not None:
@@ -126,6 +126,11 @@ def find(
             strict=True,
         )
     ]
+
+
+def _failed(hole: Hole) -> str:
+    """`fetch failed: HTTP 500`, whether the hole's own cause begins so or not."""
+    return f"{FETCH_FAILED}: {hole.cause.removeprefix(f'{FETCH_FAILED}: ')}"
 
 
 def curable(gap: Gap, *, now: int, settled: int) -> Gap | None:

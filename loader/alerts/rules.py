@@ -211,7 +211,7 @@ def quality_below(s: Situation) -> list[Finding]:
             (share, name) for name, share in shares.items() if share is not None and share < 0.9995
         )
         parts = "".join(f", {name} {share:.1%}" for share, name in low)
-        return f"score {figure(run):.1f}, wanted {rule.at:g}{parts}"
+        return f"score {int(10 * (figure(run) or 0) + 1e-9) / 10}, wanted {rule.at:g}{parts}"
 
     row = _row(s.runs, figure, lambda score: score < rule.at)
     return _of_row(s, "quality_below", row, figure, detail)

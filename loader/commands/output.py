@@ -87,6 +87,11 @@ def number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
+def tenth(figure: float | None) -> str:
+    """A score or a percentage to a tenth, rounded down: 100.0 is all of it; `-` where there is none."""
+    return "-" if figure is None else f"{int(figure * 10 + 1e-9) / 10:.1f}"
+
+
 def bar(share: float, width: int) -> str:
     """A bar that fills so much of `width` characters, and spaces to its end; 99.9 % is not full.
     Where blocks cannot be shown it is made of # signs."""

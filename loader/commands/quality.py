@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.commands.output import Column, bar, document, iso, note, number, plural, table
+from loader.commands.output import Column, bar, document, iso, note, number, plural, table, tenth
 from loader.commands.selection import (
     NOTHING_LOADED,
     Period,
@@ -303,10 +303,9 @@ def _print(by: str, rows: Mapping[Key, Row], upstream: bool) -> None:
 
 
 def _percent(share: float | None) -> float | None:
-    """Rounded down to a tenth: 100.0 is all of it."""
-    return None if share is None else int(share * 1000 + 1e-9) / 10
+    return None if share is None else 100 * share
 
 
 def _figure(percent: float | None, width: int) -> str:
     """The figure and a bar."""
-    return "-" + " " * (width + 1) if percent is None else f"{percent:.1f} {bar(percent / 100, width)}"
+    return "-" + " " * (width + 1) if percent is None else f"{tenth(percent)} {bar(percent / 100, width)}"

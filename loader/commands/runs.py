@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.output import Column, ago, document, iso, note, number, table
+from loader.commands.output import Column, ago, document, iso, note, number, table, tenth
 from loader.commands.selection import NOTHING_LOADED, chosen_sources, json_option
 
 if TYPE_CHECKING:
@@ -67,6 +67,6 @@ def _row(r: RunReport) -> list[str | None]:
         None if r.finished is None else ago(r.finished - r.started),
         "running" if r.outcome is None else str(r.outcome),
         *(number(getattr(r.counts, n)) for n in COUNTS),
-        None if r.quality is None else f"{r.quality:.1f}",
+        tenth(r.quality),
         r.error or "",
     ]

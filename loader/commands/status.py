@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.commands.output import Column, ago, clean, document, iso_or_none, line, note, number, table
+from loader.commands.output import (
+    Column,
+    ago,
+    clean,
+    document,
+    iso_or_none,
+    line,
+    note,
+    number,
+    table,
+    tenth,
+)
 from loader.commands.selection import NOTHING_LOADED, SHOWN, chosen_sources, json_option
 
 if TYPE_CHECKING:
@@ -199,7 +210,7 @@ def _source_row(row: dict[str, Any]) -> list[str | None]:
         _hole_count(row["holes"]),
         f"{last['outcome'] or 'running'} {_age(last['age_s'])} ago" if last else None,
         number(last["new"]) if last else None,
-        None if row["score"] is None else f"{row['score']:.1f}",
+        tenth(row["score"]),
     ]
 
 

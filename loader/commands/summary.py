@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from loader.commands.output import Column, clean, document, iso, line, note, number, plural, table
+from loader.commands.output import Column, clean, document, iso, line, note, number, plural, table, tenth
 from loader.commands.progress import duration
 from loader.errors import LoaderError
 from loader.readings import Hole
@@ -63,7 +63,7 @@ def _cells(report: RunReport) -> list[str]:
     return [
         str(report.outcome or "open"),
         *(f"{getattr(report.counts, name):,}" for name in SHOWN),
-        "-" if report.quality is None else f"{report.quality:.1f}",
+        tenth(report.quality),
         duration(took / 1e6),
     ]
 
@@ -124,9 +124,8 @@ def _scored(report: RunReport) -> list[str]:
             f"{counts.inconsistent:,} in another unit, off the cadence or from another place",
         ),
     )
-    score = "-" if report.quality is None else f"{report.quality:.1f}"
-    cells = ["-" if share is None else f"{100 * share:.1f} % ({why})" for share, why in said]
-    return [_plain(report.source), score, *cells]
+    cells = ["-" if share is None else f"{tenth(100 * share)} % ({why})" for share, why in said]
+    return [_plain(report.source), tenth(report.quality), *cells]
 
 
 def _holes(store: Reports, source: str) -> list[tuple[str, Hole]]:

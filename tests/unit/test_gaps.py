@@ -69,7 +69,7 @@ def test_each_cause() -> None:
         3600,
         between(0, 30),
         coverage=[between(0, 12)],
-        holes=[hole(6, 8), hole(25, 26, "timed out")],
+        holes=[hole(6, 8), hole(25, 26, "fetch failed: timed out")],
         quarantined=hours(9.1),
         watermark=21 * HOUR,
         expired_to=1 * HOUR,

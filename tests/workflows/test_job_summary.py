@@ -17,6 +17,7 @@ from markdown_it.token import Token
 from loader import wiring
 from loader.__main__ import cli
 from loader.commands.context import Context
+from loader.commands.output import tenth
 from loader.commands.summary import LISTED, TEXT, markdown, page
 from loader.readings import HOUR
 from loader.records import Counts, Outcome, RunReport
@@ -91,7 +92,7 @@ def test_a_run_is_scored_with_its_components(tmp_path: Path) -> None:
     assert by_name["new"] == f"{ran.counts.new:,}"
     assert by_name["quarantined"] == f"{ran.counts.quarantined:,}"
     shares = dict(zip(score[0], score[1], strict=True))
-    assert shares["score"] == by_name["score"] == f"{ran.quality:.1f}"
+    assert shares["score"] == by_name["score"] == tenth(ran.quality)
     assert shares["completeness"].endswith(f"({ran.counts.observed:,} of {ran.counts.due:,} due)")
     assert shares["timeliness"].startswith("100.0 %")
     assert ran.counts.quarantined > 0

@@ -14,7 +14,7 @@ from builders import Loading, at
 from shell import NO2, PM25, Shell
 from stores import AnyStore
 
-from loader.commands.output import bar, iso
+from loader.commands.output import bar, iso, tenth
 from loader.contracts import Lease
 from loader.findings import Assessment, QualityDay
 from loader.quality.score import Weights
@@ -117,10 +117,16 @@ def test_the_table_has_bars(shell: Shell, filled: SQLiteStore) -> None:
         *NAMES,
         *"good not evaluated suspect failed missing".split(),  # noqa: SIM905
     ]
-    assert re.search(r"62\.5 ██▌ +93\.3 ███▋ +100\.0 ████ +100\.0 ████ +93\.7 ███▋", here)
+    assert re.search(r"62\.5 ██▌ +93\.3 ███▋ +100\.0 ████ +100\.0 ████ +93\.7 ███▊", here)
     assert here.index("██▌") == head.index("completeness") + len("completeness") - 4
     assert re.search(r"There +3 +- +- +100", re.sub(r"[█▉▊▋▌▍▎▏]", "", there))
     assert "1 series with readings that the next run will assess" in shell.err
+
+
+def test_only_all_of_it_is_shown_as_all_of_it() -> None:
+    """Scores and shares are rounded down."""
+    shown = {100.0: "100.0", 99.99: "99.9", 98.3: "98.3", 100 * 0.29: "29.0", 0.0: "0.0", None: "-"}
+    assert {figure: tenth(figure) for figure in shown} == shown
 
 
 def test_a_time_means_its_whole_day(shell: Shell, filled: SQLiteStore) -> None:
