@@ -262,7 +262,9 @@ def _unknown(found: Examination, names: Sequence[str]) -> None:
 
 def days_of(readings: Readings, cadences: Sequence[Episode], moves: Int64) -> Sequence[QualityDay]:
     """The days of one series, as an assessment after a run would count them."""
-    from loader.assess.columns import Collector
+    import numpy as np
+
+    from loader.assess.columns import Columns
     from loader.assess.days import quality_days
     from loader.findings import day_of
     from loader.quality.score import Weights
@@ -270,12 +272,12 @@ def days_of(readings: Readings, cadences: Sequence[Episode], moves: Int64) -> Se
 
     first, last = int(readings.time[0]), int(readings.time[-1])
     span = Window(day_of(first), day_of(last) + DAY)
-    collector = Collector(span.start)
-    collector.add(readings)
+    its = (readings.time, readings.value, readings.flag, readings.tests)
+    kept = Columns(span.start, *its, np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
     return quality_days(
         0,
         span,
-        collector.columns(),
+        kept,
         known=(first, last),
         episodes=cadences,
         declared_s=cadences[0][1] if cadences else None,

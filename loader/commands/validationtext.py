@@ -30,7 +30,7 @@ def show(found: Examination) -> None:
     _failing(found)
     if found.sampled:
         line("", "A sample was looked at: whole blocks, and nothing of what lies between them.")
-    line("", _verdict(found.score))
+    line("", _verdict(found.score) if found.tallies else "no score: nothing was read")
 
 
 def _files(files: Sequence[File]) -> None:

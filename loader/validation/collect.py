@@ -22,7 +22,7 @@ from loader.validation.tables import Opened, Table
 from loader.validation.trouble import Trouble, Troubles, Unreadable, shown
 from loader.validation.values import numbers
 
-READINGS = 10_000_000
+READINGS = 25_000_000
 """So many are held at most; a million takes about 150 MB while it is sorted and checked."""
 
 PLACES = 100_000
@@ -81,6 +81,8 @@ class Collector:
                 return
             raise Unreadable(f"{path}:1: has only a header" if opened.names else f"{path}:1: has no record")
         names = list(dict.fromkeys([*opened.names, *first.columns]))
+        if not names:
+            raise Unreadable(f"{path}:{first.numbers[0]}: its records have no fields")
         file.types = {name: kind(first.columns.get(name, ())) for name in names}
         try:
             laid = layout(names, first.columns, wishes.columns, wishes.known, header=opened.header)
@@ -212,8 +214,8 @@ class _FileReader:
             keys = list(zip(stations, sensors, parameters, units, strict=True))
             yield laid.value, self._indices(keys)
             return
-        for parameter, column in laid.parameters.items():
-            unit = laid.units.get(parameter, "")
+        for column, parameter in laid.parameters.items():
+            unit = laid.units.get(column, "")
             keys = [(a, b, parameter, unit) for a, b in zip(stations, sensors, strict=True)]
             yield column, self._indices(keys)
 
@@ -315,6 +317,8 @@ def _remedy(path: Path, first: Table, opened: Opened, why: str) -> str:
         line, seen = 1, f"there are: {', '.join(list(first.columns)[:12])}"
     else:
         line, seen = first.numbers[0], f"its columns are numbered, 1 to {len(first.columns)}"
+    if lists := [name for name, some in known.items() if some and isinstance(some[0], list)]:
+        return f"{path}:{line}: {why}; {lists[0]} holds a list: give an array of records, one a time"
     return (
         f"{path}:{line}: {why}; {seen}. Say which is which, such as {hint} (also parameter, unit,"
         " station, sensor)"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from loader.errors import UsageError
@@ -79,8 +81,8 @@ class Layout:
     time        the column of times, or several: date and time of day; year, month, day, hour ...
     cycle       the times are numbers of cycles
     value       the column of values; None in the wide form, where `parameters` has columns
-    parameters  column by parameter
-    units       unit by parameter, in the wide form
+    parameters  parameter by column
+    units       unit by column, in the wide form
     station     columns that together name the station
     others      columns that are not used
     """
@@ -111,7 +113,7 @@ class Layout:
                 out[column] = role
         for column in self.station:
             out[column] = "station"
-        for parameter, column in self.parameters.items():
+        for column, parameter in self.parameters.items():
             out[column] = f"parameter {parameter}"
         return out
 
@@ -147,6 +149,9 @@ def layout(
             f"--column value=... says that each row is one reading, --column {next(iter(own))}=... that a"
             " row has a column for each parameter; give one of them"
         )
+    for (role, column), (other, same) in pairwise(sorted(own.items(), key=lambda one: one[1])):
+        if column == same:
+            raise UsageError(f"--column {other}={same}: that column was given to {role}")
     station: tuple[str, ...] = (found["station"],) if found["station"] else ()
     if station and "station" not in given and plain(station[0]) == "location":
         words = [n for word in PLACE_WORDS for n in names if plain(n) == word]
@@ -166,11 +171,16 @@ def layout(
         wide = own or _measured(names, first, used, header)
         if not wide:
             raise NotUnderstood("no column has values")
-        spelled = own or {_spelled(name, rules): name for name in wide}
-        parameters = {_bare(parameter)[0]: column for parameter, column in spelled.items()}
-        if len(parameters) < len(spelled):
-            parameters = dict(spelled)
-        units = {p: _bare(c)[1] for p, c in parameters.items() if _bare(c)[1]}
+        spelled = {column: parameter for parameter, column in own.items()} or {
+            name: _spelled(name, rules) for name in wide
+        }
+        units = {column: _bare(column)[1] for column in spelled if _bare(column)[1]}
+        parameters = {column: _bare(parameter)[0] for column, parameter in spelled.items()}
+        seen = Counter((parameter, units.get(column)) for column, parameter in parameters.items())
+        for column, parameter in parameters.items():
+            if seen[parameter, units.get(column)] > 1:
+                # Two columns of one parameter would contradict each other.
+                parameters[column] = column
         made = replace(base, parameters=parameters, units=units)
     taken = made.roles()
     return replace(made, others=tuple(name for name in names if name not in taken))
@@ -219,7 +229,7 @@ def _is_cmapss(names: Sequence[str], first: Mapping[str, Sequence[Any]]) -> bool
 
 
 def _cmapss(names: Sequence[str]) -> Layout:
-    parameters = dict(zip(CMAPSS[2:], names[2:], strict=True))
+    parameters = dict(zip(names[2:], CMAPSS[2:], strict=True))
     return Layout(time=(names[1],), cycle=True, station=(names[0],), parameters=parameters)
 
 

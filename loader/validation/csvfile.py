@@ -1,4 +1,4 @@
-"""CSV and its kin: separators `,` `;` tab and blanks, with a header or without."""
+"""CSV and its kin: separators `,` `;` `|` tab and blanks, with a header or without."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loader.validation.stamps import is_time
 from loader.validation.tables import ROWS, Opened, Table
 from loader.validation.trouble import Trouble, Troubles, Unreadable
 
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
 COLUMNS = 10_000
 
 
@@ -122,7 +122,9 @@ def _tables(
             for number, row in _records(path, feed, separator, troubles):
                 if len(row) != len(names) and not _fits(row, names):
                     if not edge:
-                        why = f"has {len(row)} fields where there are {len(names)} columns"
+                        why = f"has {_fields(len(row))} where there are {len(names)} columns"
+                        if feed.last > number:
+                            why += f", up to line {feed.last}: a quote not closed?"
                         troubles.add(Trouble(str(path), number, "line", "fields", why))
                     continue
                 edge = False
@@ -138,6 +140,10 @@ def _tables(
             yield _table(names, numbers, rows, block)
         if broken is not None:
             raise broken
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
 
 
 def _fits(row: list[str], names: list[str]) -> bool:

@@ -176,8 +176,10 @@ def _total(counts: Counts, tallies: Sequence[Tally], weights: Weights | None) ->
 def _sorted(read: Collected, portion: Portion) -> _Sorted:
     """Sort, and drop what repeats: of several readings with one key the last one counts."""
     readings = portion.readings
+    # In a sample every part is a piece; else parts are files, which together are one.
     sampled = np.array([read.files[file].sampled for file, _ in read.parts], bool)
-    block = np.where(sampled[portion.part], portion.part + 1, 0)
+    whole = np.broadcast_to(np.int32(0), len(readings))
+    block = np.where(sampled[portion.part], portion.part + 1, 0) if sampled.any() else whole
     line, part, place = portion.line, portion.part, portion.place
     if not _ascending(readings.series, block, readings.time):
         order = np.lexsort((readings.time, block, readings.series))

@@ -9,9 +9,12 @@ import numpy as np
 
 from loader import gaps
 from loader.findings import QualityDay
-from loader.quality.cadence import Episode, learn, stretches
+from loader.quality.cadence import PERIODS, STEPS, Episode, learn, stretches
 from loader.readings import SECOND, Int64, Readings, Window
 from loader.validation.result import SHOWN_GAPS, Gaps
+
+AT_ONCE = 250_000
+"""So many stamps are learned from together."""
 
 DaysOf = Callable[[Readings, Sequence[Episode], Int64], Sequence[QualityDay]]
 """The quality of one series' days, from its readings in ascending time, its cadences, and the times
@@ -23,7 +26,14 @@ def cadences_of(times: Int64, set_s: float | None) -> tuple[Episode, ...]:
     distance that most of their readings have."""
     if set_s is not None:
         return ((int(times[0]) - 1, set_s),)
-    learned = learn(times, None, ())
+    learned: tuple[Episode, ...] = ()
+    for end in range(0, len(times), AT_ONCE):
+        # What is known by then is all that the stamps before tell; see `learn`.
+        begin = max(end - STEPS, 0)
+        if begin and learned:
+            longest = round(PERIODS * max(s for _, s in learned) * SECOND)
+            begin = int(np.searchsorted(times, times[begin - 1] - longest))
+        learned = learn(times[begin : end + AT_ONCE], None, learned)
     if learned:
         return learned
     step = np.diff(times)

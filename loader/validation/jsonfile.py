@@ -19,6 +19,9 @@ from loader.validation.trouble import Trouble, Troubles, Unreadable
 RECORD = 16_000_000
 """A record, or whatever stands beside the records, may have so many letters."""
 
+DEEP = 8
+"""An array of records is looked for in so many objects inside each other."""
+
 _BLANK = " \t\r\n"
 
 
@@ -32,7 +35,16 @@ def is_lines(head: bytes) -> bool:
         return False
     if separator and rest.strip():
         return True
-    return not any(isinstance(v, list) and (not v or isinstance(v[0], dict)) for v in record.values())
+    return not _holds_records(record)
+
+
+def _holds_records(value: dict[str, Any]) -> bool:
+    return any(
+        _holds_records(v)
+        if isinstance(v, dict)
+        else isinstance(v, list) and (not v or isinstance(v[0], dict))
+        for v in value.values()
+    )
 
 
 def open_ndjson(path: Path, encoding: str, most: int, wanted: int | None, troubles: Troubles) -> Opened:
@@ -88,9 +100,13 @@ def _leniently(path: Path, number: int, text: str, troubles: Troubles) -> Any:
         why = "is nested too deeply"
     except ValueError as error:
         at = getattr(error, "pos", 0)
-        why = f"is no JSON ({getattr(error, 'msg', error)}, column {at + 1})"
+        why = f"is no JSON ({_reason(error)}, column {at + 1})"
     troubles.add(Trouble(str(path), number, "line", "syntax", why))
     return None
+
+
+def _reason(error: ValueError) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else "a number of thousands of digits"
 
 
 def _no_record(path: Path, number: int, record: object, troubles: Troubles) -> None:
@@ -137,6 +153,8 @@ class _Scanner:
     def __init__(self, path: Path, encoding: str) -> None:
         self._path = path
         self._text, self._at, self._line = "", 0, 1
+        self._keys: list[str] = []
+        self._found = self._empty = False
         self._portions = self._decoded(encoding)
         self._value = json.JSONDecoder().raw_decode
 
@@ -156,43 +174,50 @@ class _Scanner:
                 line += portion.count(b"\n")
 
     def records(self) -> Iterator[tuple[int, str, Any]]:
-        """(line, name of the array, item) of the first array of objects there is."""
+        """(line, name of the array, item) of the array of records, however deep in objects it lies:
+        of several the first. The rest is passed over, so that what is cut off is noticed."""
         opening = self._peek()
-        if opening == "[":
-            yield from self._items("")
-            return
-        if opening != "{":
+        if opening not in ("[", "{"):
             raise self._error("begins with neither [ nor {")
-        self._at += 1
-        keys, empty = [], False
-        while self._peek() not in ("}", ""):
-            key = self._next()
-            keys.append(str(key))
+        yield from self._items("") if opening == "[" else self._inside("")
+        if self._peek():
+            raise self._error("goes on after the end of the document; give a record a line, or one array")
+        if opening == "{" and not (self._found or self._empty):
+            raise self._error(f"holds no array of records; it has: {', '.join(self._keys) or 'nothing'}")
+
+    def _inside(self, prefix: str) -> Iterator[tuple[int, str, Any]]:
+        """The items of the array of records in an object, if it has not been found before."""
+        self._expect("{")
+        while (mark := self._peek()) != "}":
+            if not mark:
+                raise self._error("the object is not closed")
+            name = f"{prefix}{self._next()}"
+            if len(self._keys) < 10:
+                self._keys.append(name)
             self._expect(":")
-            if self._peek() == "[" and self._ahead() == "{":
-                yield from self._items(str(key))
-                return
-            empty |= self._next() == []
+            opening = self._peek()
+            if opening == "{" and name.count(".") < DEEP:
+                yield from self._inside(f"{name}.")
+            elif opening == "[" and (self._found or self._ahead() == "{"):
+                others, self._found = self._found, True
+                yield from (item for item in self._items(name) if not others)
+            else:
+                self._empty |= self._next() == []
             if self._peek() == ",":
                 self._at += 1
-        if empty:
-            return
-        raise self._error(f"holds no array of records; it has: {', '.join(keys[:10]) or 'nothing'}")
+        self._at += 1
 
     def _items(self, name: str) -> Iterator[tuple[int, str, Any]]:
         self._expect("[")
-        if self._peek() == "]":
-            return
-        while True:
-            self._peek()
+        while self._peek() != "]":
             line = self._line
             yield line, name, self._next()
             mark = self._peek()
-            if mark == "]":
-                return
-            if mark != ",":
+            if mark == ",":
+                self._at += 1
+            elif mark != "]":
                 raise self._error("the array is not closed" if not mark else "a comma is missing")
-            self._at += 1
+        self._at += 1
 
     def _peek(self) -> str:
         """The next letter that is not blank; "" at the end. Line and position are moved to it."""
@@ -237,8 +262,7 @@ class _Scanner:
                 if not (near_end or self._open_text(error)) or not self._more():
                     at = getattr(error, "pos", self._at)
                     self._line += self._text.count("\n", self._at, at)
-                    why = getattr(error, "msg", str(error))
-                    raise self._error(f"is no JSON ({why})") from None
+                    raise self._error(f"is no JSON ({_reason(error)})") from None
 
     @staticmethod
     def _open_text(error: ValueError) -> bool:

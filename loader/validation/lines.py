@@ -30,6 +30,7 @@ _FOREIGN = {
     b"\xfd7zXZ": "compressed with xz: decompress it first",
     b"\x28\xb5\x2f\xfd": "compressed with zstd: decompress it first",
     b"SQLite format 3": "an SQLite database: export its readings as CSV first",
+    b"\xff\xfe\0\0": "UTF-32 text: save it as UTF-8",
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
 }

@@ -124,7 +124,8 @@ def _verdict(found: Examination, weights: Weights) -> Iterator[str]:
     counts, score = found.counts, found.score
     yield "<h2>Score</h2>\n"
     if score is None:
-        yield "<p class=score>no score</p><p>No cadence is known, so nothing was due.</p>\n"
+        why = "No cadence is known, so nothing was due" if found.tallies else "Nothing was read"
+        yield f"<p class=score>no score</p><p>{why}.</p>\n"
     else:
         yield f"<p class=score>{score.total:.1f}<span> of 100</span></p>\n"
         rows = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from loader.readings import Int32, Int64, Readings, UInt32
 
-CHUNK = 200_000
+CHUNK = 100_000
 """So many are put in order at once."""
 
-_KINDS = (np.int32, np.int64, np.float64, np.uint32, np.uint32, np.int32, np.int32)
-"""Series, time, value, tests, line, part, place."""
+_KINDS = (np.int64, np.float64, np.uint32, np.uint32, np.int32, np.int32)
+"""Time, value, tests, line, part, place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,16 +34,21 @@ class Portion:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chunk:
     """Neighbouring readings sorted by series: which series there are, where each begins (and the
-    last one ends), and the columns. A column that is the same throughout has one row."""
+    last one ends), and the columns of `_KINDS`. A column that is the same throughout has one row."""
 
     present: Int64
     begin: Int64
     columns: tuple[Any, ...]
 
     def rows(self, first: int, last: int) -> list[Any]:
-        """The columns of the series from `first` to before `last`."""
-        low, high = self.begin[np.searchsorted(self.present, (first, last))].tolist()
-        return [np.broadcast_to(c, high - low) if len(c) == 1 else c[low:high] for c in self.columns]
+        """Series and columns of the series from `first` to before `last`."""
+        part = slice(*np.searchsorted(self.present, (first, last)))
+        length = np.diff(self.begin)[part]
+        low, many = int(self.begin[part.start]), int(length.sum())
+        whole = (np.broadcast_to(c, many) if len(c) == 1 else c[low : low + many] for c in self.columns)
+        one = part.stop - part.start == 1
+        series = np.broadcast_to(self.present[part], many) if one else np.repeat(self.present[part], length)
+        return [series, *whole]
 
 
 class Shelf:
@@ -72,18 +77,17 @@ class Shelf:
         """What came since the last time becomes a chunk."""
         if not self._loose:
             return
-        whole = [
-            np.concatenate([np.broadcast_to(np.asarray(c[i], kind), len(c[0])) for c in self._loose])
-            for i, kind in enumerate(_KINDS)
-        ]
+        series = np.concatenate([columns[0].astype(np.int32) for columns in self._loose])
+        order = np.argsort(series, kind="stable")
+        columns = []
+        for i, kind in enumerate(_KINDS, start=1):
+            several = (np.broadcast_to(np.asarray(c[i], kind), len(c[0])) for c in self._loose)
+            column = np.concatenate(list(several))
+            columns.append(column[:1].copy() if (column == column[0]).all() else column[order])
         self._loose, self._waiting = [], 0
-        order = np.argsort(whole[0], kind="stable")
-        series = whole[0][order]
+        series = series[order]
         begin = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
-        columns = (c[:1] if (c == c[0]).all() else c[order] for c in whole)
-        self._chunks.append(
-            _Chunk(series[begin].astype(np.int64), np.append(begin, len(series)), tuple(columns))
-        )
+        self._chunks.append(_Chunk(series[begin], np.append(begin, len(series)), tuple(columns)))
 
     def portions(self, size: int) -> Iterator[Portion]:
         """All readings, `size` together at most, or one series."""
@@ -102,9 +106,17 @@ class Shelf:
 
     def _portion(self, first: int, last: int) -> Portion:
         parts = [chunk.rows(first, last) for chunk in self._chunks]
-        columns = [np.concatenate(one) for one in zip(*parts, strict=True)]
+        columns = [_joined(one) for one in zip(*parts, strict=True)]
         if last - first > 1:
             order = np.argsort(columns[0], kind="stable")
             columns = [c[order] for c in columns]
         series, time, value, tests, line, part, place = columns
         return Portion(Readings.of(series, time, value, tests), line, part, place)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Columns as one; what is the same throughout takes no memory."""
+    one = [part for part in parts if len(part)]
+    if all(part.strides == (0,) and part[0] == one[0][0] for part in one):
+        return np.broadcast_to(one[0][:1], sum(map(len, one)))
+    return np.concatenate(one)

@@ -20,7 +20,7 @@ CYCLE = HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_REMEMBERED = 100_000
+_REMEMBERED = 20_000
 
 _DIGITS = {10: 1_000_000, 13: 1_000, 16: 1}
 """Microseconds in one, by the number of digits that a count since 1970 has in our time."""
@@ -99,8 +99,10 @@ def _iso(text: str) -> datetime | None:
 
 
 def _counted(text: str) -> int:
-    """Seconds, milliseconds or microseconds since 1970, told apart by their digits."""
+    """Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by their digits."""
     whole, _, fraction = text.partition(".")
+    if len(whole) == 19 and whole.isdigit() and not fraction:
+        return int(whole) // 1000
     unit = _DIGITS.get(len(whole))
     if unit is None or not whole.isdigit() or not (fraction.isdigit() or not fraction):
         return NONE

@@ -35,7 +35,8 @@ path.limit { stroke-dasharray: 5 4; stroke-width: 1; } path.suspect { stroke: va
 path.none { stroke: var(--soft); }
 rect.suspect { fill: var(--suspect); } rect.fail { fill: var(--fail); }
 rect.silent, rect.none { fill: var(--soft); }
-.due, .came { shape-rendering: crispEdges; } .due { fill: var(--due); } .came, .good { fill: var(--came); } .gap { fill: var(--gap); }
+.due, .came { shape-rendering: crispEdges; }
+.due { fill: var(--due); } .came, .good { fill: var(--came); } .gap { fill: var(--gap); }
 @media (max-width: 40rem) { svg text { font-size: 19px; } svg text.odd { display: none; }
   .line, .axis { stroke-width: 2; } circle.suspect, path.fail { stroke-width: 2.4; } }
 @media print { body { max-width: none; margin: 0; font-size: 10pt; }

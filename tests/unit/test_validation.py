@@ -17,7 +17,7 @@ from loader.validation.result import document
 from tests.unit.validated import LONG, only, rows, told, validated, write
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("start", ["", "\ufeff", "# made by hand\n\n"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_csv_of_any_kind(tmp_path: Path, separator: str, start: str, ending: str) -> None:
@@ -90,6 +90,7 @@ def test_wide_files_have_a_series_a_column(tmp_path: Path) -> None:
         ("1706724000.5", "2024-01-31T18:00:00.500000Z"),
         ("1706724000000", "2024-01-31T18:00:00Z"),
         ("1706724000000001", "2024-01-31T18:00:00.000001Z"),
+        ("1706724000000001999", "2024-01-31T18:00:00.000001Z"),
     ],
 )
 def test_times_in_many_forms(tmp_path: Path, text: str, utc: str) -> None:
@@ -137,6 +138,19 @@ def test_an_answer_of_openaq(tmp_path: Path) -> None:
         assert tally.first == parse_time("2024-01-01T01:00:00Z")
         assert (tally.counts.revised, tally.counts.missing) == (3, 1)
         assert (found.readings.tests & Check.UPSTREAM).tolist() == [0, 1, 0]
+
+
+def test_an_array_of_records_is_found_deep_in_a_document(tmp_path: Path) -> None:
+    """In objects inside each other; what stands beside it, before or after, is passed over."""
+    hours = [{"time": f"2024-01-01T{h:02}:00Z", "value": h} for h in range(5)]
+    whole = {"a": {"b": [], "c": 1}, "data": {"rows": hours, "rest": [[hours]]}, "more": [{"time": 1}]}
+    for text in (json.dumps(whole), json.dumps(whole, indent=1)):
+        found = validated(write(tmp_path, "a.json", text))
+        assert found.errors == []
+        assert found.readings.value.tolist() == [0, 1, 2, 3, 4]
+    hours[3]["value"] = "x"
+    found = validated(write(tmp_path, "a.json", json.dumps(whole)))
+    assert told(found) == ["a.json:1: data.rows[3].value: 'x' is no number"]
 
 
 def test_json_items_have_their_lines(tmp_path: Path) -> None:
@@ -248,6 +262,16 @@ def test_every_format_tells_the_same(tmp_path: Path) -> None:
         assert other.readings.flag.tolist() == first.readings.flag.tolist()
         assert other.readings.tests.tolist() == first.readings.tests.tolist()
         assert (other.counts, other.score, other.repeats) == (first.counts, first.score, first.repeats)
+
+
+def test_a_parameter_in_two_units_is_two_series(tmp_path: Path) -> None:
+    """And two columns of one parameter in one unit keep the names that they have."""
+    head = "time,O3 (ppm),O3 (µg/m³),T (c),t (c)\n"
+    found = validated(write(tmp_path, "a.csv", head + "2024-01-01T00:00Z,0.02,40,7,8\n"))
+    named = {(t.series.parameter, t.series.unit): t.highest for t in found.tallies}
+    assert named == {("o3", "ppm"): 0.02, ("o3", "µg/m³"): 40, ("T", "c"): 7, ("t", "c"): 8}
+    twice = validated(write(tmp_path, "a.csv", "time,O3 (ppm),o3 [ppm]\n2024-01-01T00:00Z,0.02,0.03\n"))
+    assert {t.series.parameter for t in twice.tallies} == {"O3 (ppm)", "o3 [ppm]"}
 
 
 def test_max_lines_ends_a_file_early(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from loader.validation import blocks, columns, jsonfile, lines, stamps, tables, 
 from loader.validation.collect import READINGS
 from loader.validation.columns import NAMES, plain
 from loader.validation.examine import CODE_REPEATS
-from loader.validation.report import PLOTS
+from loader.validation.html import LONGEST
+from loader.validation.report import LISTED, PLOTS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "validate.md").read_text(encoding="utf-8")
 FLAT = " ".join(TEXT.split())
@@ -51,7 +52,9 @@ def test_the_names_in_the_table_are_known(row: str, roles: set[str]) -> None:
         ("first ten of each kind", trouble.KEPT, 10),
         ("three times at least", CODE_REPEATS, 3),
         ("plots of the 60 worst series", PLOTS, 60),
-        ("Beyond ten million readings", READINGS, 10_000_000),
+        ("Beyond 25 million readings", READINGS, 25_000_000),
+        ("Tables end after 200 rows", LISTED, 200),
+        ("names after 160 letters", LONGEST, 160),
         ("up to ten blocks of neighbouring records", blocks.MOST, 10),
         ("A line may have a million bytes", lines.LINE, 10**6),
         ("a JSON record 16 million", jsonfile.RECORD, 16 * 10**6),

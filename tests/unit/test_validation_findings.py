@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -55,6 +56,27 @@ def test_flags_are_those_of_loading(tmp_path: Path, some: list[tuple[int, float]
     forwards = sum(b[0] > a[0] for a, b in pairwise(some))
     assert tally.unordered == min(backwards, forwards)
     assert sum(s.count for s in tally.checks.values()) == sum(int(t).bit_count() for t in tests)
+
+
+def test_portions_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A series that is longer than what is checked and learned from at once has the same flags, cadence
+    and gaps."""
+    random = np.random.default_rng(5)
+    value = np.repeat(random.integers(0, 50, 200), random.integers(1, 9, 200))
+    stamps = parse_time("2024-01-01") + np.cumsum(random.choice([HOUR, HOUR, HOUR, 5 * HOUR], len(value)))
+    stamps[600:] -= np.arange(len(value) - 600) * HOUR // 2
+    text = "time,parameter,value\n" + "".join(
+        f"{t // 1_000_000},x,{v}\n" for t, v in zip(stamps, value, strict=True)
+    )
+    path = write(tmp_path, "a.csv", text)
+    whole = validated(path, quality=STEP)
+    assert {"spike", "rate", "gap", "flat_line"} <= whole.checks.keys()
+    monkeypatch.setattr("loader.validation.examine.AT_ONCE", 70)
+    monkeypatch.setattr("loader.validation.expected.AT_ONCE", 70)
+    cut = validated(path, quality=STEP)
+    assert cut.readings.flag.tolist() == whole.readings.flag.tolist()
+    assert cut.readings.tests.tolist() == whole.readings.tests.tolist()
+    assert only(cut) == only(whole)
 
 
 def test_gaps_and_completeness_by_day(tmp_path: Path) -> None:

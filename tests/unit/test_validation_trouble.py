@@ -57,6 +57,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         '{"meta": {"a": 1}, "count": 0,\n "b": "c"}',
         "2: holds no array of records; it has: meta",
     )
+    says("more.json", '[{"time": "2024-01-01T00:00Z", "value": 1}]\n[]', "2: goes on after the end")
+    says("half.json", '{"results": [{"time": "2024-01-01T00:00Z", "value": 1}],', "1: the object is not")
+    says("bare.json", "{}", "1: its records have no fields")
+    says("lists.json", '{"h": {"time": ["2024-01-01"]}}', "1: no column has times; h.time holds a list")
+    says("utf32.csv", LONG.encode("utf-32"), "1: is UTF-32 text: save it as UTF-8")
     says("deep.json", "[" * 200_000, "1: is nested too deeply")
     says("latin.json", '[{"a": "é"}]'.encode("latin-1"), "1: is not UTF-8 (0xe9)")
     says("bad.csv", LONG + "x,y\n" * 3, " no line of it can be read; the first: ")
@@ -109,9 +114,9 @@ def test_lines_that_fail_are_told_and_left_out(tmp_path: Path) -> None:
         b"2024-01-01T06:00Z,pm25,1\n2024-01-01T06:00Z,pm25,2\n2024-01-01T07:00Z,pm\xb525,2\n"
         b"2024-01-01T07:00Z,pm\x0025,2\n"
     )
-    text += b'"' + b"x\n" * 70_000
+    text += b'2024-01-01T08:00Z,"pm25,1\n2024-01-01T09:00Z",pm25,1,2\n"' + b"x\n" * 70_000
     found = validated(write(tmp_path, "a.csv", text))
-    assert told(found)[:11] == [
+    assert told(found)[:12] == [
         "a.csv:3: time: 'not a time' is no time",
         "a.csv:4: value: 'three' is no number",
         "a.csv:5: value: '1_0' is no number",
@@ -122,7 +127,8 @@ def test_lines_that_fail_are_told_and_left_out(tmp_path: Path) -> None:
         "a.csv:11: pm25: 2 stands against 1 for the same time (line 10)",
         "a.csv:12: line: is not UTF-8 (byte 21: 0xb5); if the file is Latin-1, say --encoding latin-1",
         "a.csv:13: line: holds a NUL byte (byte 21)",
-        "a.csv:14: line: has a field of more than 131,072 letters: a quote not closed?",
+        "a.csv:14: line: has 5 fields where there are 3 columns, up to line 15: a quote not closed?",
+        "a.csv:16: line: has a field of more than 131,072 letters: a quote not closed?",
     ]
     assert found.files[0].failing["encoding"] == 2
     assert found.malformed
@@ -156,5 +162,7 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
         validated(path, columns={"value": "nope"})
     with pytest.raises(UsageError, match="there is no such column"):
         validated(path, columns={"value": "6"})
+    with pytest.raises(UsageError, match="--column no2=value: that column was given to pm25"):
+        validated(path, columns={"pm25": "value", "no2": "value"})
     with pytest.raises(UsageError, match="give one of them"):
         validated(path, columns={"value": "value", "pm25": "value"})
