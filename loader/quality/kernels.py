@@ -105,9 +105,7 @@ class Spike:
                 # A peak rises and then falls; a dip is a peak upside down.
                 np.maximum(inner, np.minimum(-rise[:-1], rise[1:]), out=inner)
             else:
-                # Halves before their sum: that of two large numbers is infinite.
-                np.multiply(x[:-2], 0.5, out=inner)
-                inner += x[2:] * 0.5
+                _means(x[:-2], x[2:], inner)
                 np.subtract(x[1:-1], inner, out=inner)
                 np.abs(inner, out=inner)
             flag = rows.judged(_above(rows, d, self.suspect), _above(rows, d, self.fail))
@@ -245,6 +243,16 @@ class Climatology:
         at = rows.absent[np.isinf(rows.value[rows.absent])]
         flag[at[given[cell[at]] & (self.table[rows.series[at]] >= 0)]] = Flag.FAIL
         return flag
+
+
+def _means(a: Float64, b: Float64, out: Float64) -> None:
+    """(a + b) / 2, also where no float64 holds the sum."""
+    try:
+        with np.errstate(over="raise"):
+            np.add(a, b, out=out)
+        out *= 0.5
+    except FloatingPointError:
+        np.add(a * 0.5, b * 0.5, out=out)
 
 
 def climatology(spans: Mapping[tuple[int | None, int | None], Span4]) -> Float64:
