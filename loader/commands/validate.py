@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loader.commands.output import FileOutput, document, note
+from loader.commands.output import FileOutput, clean, document, note
 from loader.commands.validationtext import show
 from loader.errors import UsageError
 
@@ -174,7 +174,7 @@ def command(
     else:
         show(found)
     for error in found.errors:
-        note(f"loader: {error}")
+        note(f"loader: {clean(error)}")
     _unknown(found, (*parameters, *_pairs(units, "--unit", "o3=ppm")))
     low = fail_under is not None and (found.score is None or found.score.total < fail_under)
     if low:

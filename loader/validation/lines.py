@@ -61,6 +61,8 @@ def opened(path: Path) -> Bytes:
             return gzip.GzipFile(path, "rb")
         raw.seek(0)
     except OSError as error:
+        if str(path) == "-":
+            raise Unreadable("-: standard input is not read; write it to a file first") from error
         raise Unreadable(f"{path}: {error.strerror}") from error
     return raw
 

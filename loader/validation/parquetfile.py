@@ -82,8 +82,19 @@ def _plain(column: Any) -> list[Any]:
         column = column.cast(kind.value_type)
     elif types.is_decimal(kind):
         column = column.cast(pyarrow.float64())
-    values: list[Any] = column.to_pylist()
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        values = [_value(one) for one in column]
     return values
+
+
+def _value(scalar: Any) -> Any:
+    """A Python value; text for what Python has none for, such as a time after the year 9999."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return f"{scalar.value} {scalar.type}"
 
 
 def _line(error: Exception) -> str:

@@ -234,6 +234,18 @@ def test_parquet(tmp_path: Path) -> None:
     assert "is no Parquet file that can be read" in why
 
 
+def test_parquet_with_a_time_beyond_the_calendar(tmp_path: Path) -> None:
+    """The row fails, the others are read."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    times = pa.array([parse_time("2024-01-01"), 2**62], pa.int64()).cast(pa.timestamp("us"))
+    pq.write_table(pa.table({"time": times, "pm25": [1.0, 2.0]}), tmp_path / "a.parquet")
+    found = validated(tmp_path / "a.parquet")
+    assert told(found) == [f"a.parquet:2: time: '{2**62} timestamp[us]' is no time"]
+    assert only(found).counts.revised == 1
+
+
 def test_every_format_tells_the_same(tmp_path: Path) -> None:
     """The same records as CSV, JSON, NDJSON and Parquet have the same readings, flags and score."""
     pa = pytest.importorskip("pyarrow")

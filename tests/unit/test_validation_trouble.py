@@ -70,6 +70,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert (
         error(tmp_path) == f"{tmp_path.name}: is a folder; name the files in it, such as {tmp_path}/*.csv"
     )
+    assert error(Path("-")) == "-: standard input is not read; write it to a file first"
     assert error(tmp_path / "absent.csv") == "absent.csv: No such file or directory"
     os.mkfifo(tmp_path / "pipe")
     assert "is no ordinary file" in error(tmp_path / "pipe")
