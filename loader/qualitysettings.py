@@ -205,7 +205,7 @@ class ParameterRule(UnitRule):
     cadence: Stretch | None = Field(None, description="the usual time between readings; none = learned")
     policy: Policies = Field(
         default_factory=dict,
-        description="by check, what happens to a reading that it objects to: flag, quarantine or stop",
+        description="by check, what happens to a reading that fails it: flag, quarantine or stop",
     )
 
     @field_validator("ranges", "units")
