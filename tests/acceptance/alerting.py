@@ -74,14 +74,12 @@ class Scene:
         self.said.append(started.running)
         return started
 
-    def run(self, *args: str, code: int | None = 0) -> float:
-        """`loader run`; how many seconds it took."""
-        began = time.monotonic()
+    def run(self, *args: str, code: int | None = 0) -> None:
+        """`loader run`, which must end with that exit code (None: any)."""
         running = self.desk.start("run", *args, env=self.env)
         self.said.append(running)
         said = running.end()
         assert code in (None, said.code), f"exit {said.code}: {said.out}{said.err}"
-        return time.monotonic() - began
 
     def break_source(self, **more: Any) -> None:
         self.server.faults.add("500", how="text", **more)
