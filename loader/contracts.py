@@ -258,7 +258,8 @@ class Store(Protocol):
         added to another one makes it longer."""
 
     def assess(self, lease: Lease, *found: Assessment) -> None:
-        """Keep what was found about series, in this order, all in one transaction."""
+        """Keep what was found about series, all in one transaction; of parts of one series that say
+        something of the same the last one counts."""
 
     def put_model(self, lease: Lease, model: Model) -> None:
         """Keep a fitted model; an older one of the same station and detector goes."""

@@ -132,7 +132,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What was found about one series; written in one transaction.
+    """What was found about one series, or a part of it.
 
     pending    the stretch that it answers: taken off the list of what is to be assessed
     days       replace the counts of these days, save `late` and `duplicate`, which commits count

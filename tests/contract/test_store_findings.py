@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from builders import Loading, at, series, span
-from found import EVER, S1, anomaly, assessed, days, drift, flags, full, ids, model
+from found import EVER, S1, S2, anomaly, assessed, days, drift, flags, full, ids, model
 from stores import AnyStore
 
 from loader.errors import LeaseLost, LoaderError, StoreError
@@ -54,6 +54,31 @@ def test_an_assessment_is_kept_whole(loading: Loading, query: Query) -> None:
     ]  # fmt: skip
     store.assess(loading.lease, full(two))
     assert query("SELECT count(*) FROM anomaly") == [(4,)]
+
+
+def test_assessments_of_many_series_are_kept_together(loading: Loading) -> None:
+    """Two series and two parts of one of them in one call: everything of each, the later cadences of the
+    two, and both parts off the pending list; with a series of nobody among them nothing."""
+    one, two = ids(loading)
+    store = loading.store
+    loading.commit([(S1, 20, 1.0), (S2, 20, 1.0)])
+    part = Assessment(
+        one, span(15, 20), days=(QualityDay(one, at(24)),), cadences=(Cadence(one, at(1), 60.0),)
+    )
+    found = (replace(full(one), pending=span(9, 15)), replace(full(two), pending=span(9, 12)), part)
+    with pytest.raises(StoreError, match=str(two + 1)):
+        store.assess(loading.lease, *found, Assessment(two + 1))
+    assert days(store) == []
+    store.assess(loading.lease, *found)
+    assert days(store) == [*found[0].days, *part.days, *found[1].days]
+    assert store.cadences("src") == {one: part.cadences, two: found[1].cadences}
+    assert comparable(store) == [plain(anomaly(n, hour)) for hour in (3, 4) for n in (one, two)]
+    assert store.drifts("src", at(0)) == [drift(one, 8), drift(two, 8)]
+    assert store.standings("src") == [*found[0].standings, *found[1].standings]
+    assert store.pending("src") == [Pending(two, span(12, 20))]
+    judged = Assessment(two, judged={"zscore": span(3, 9)})
+    store.assess(loading.lease, Assessment(one, judged={"zscore": span(0, 3)}), judged)
+    assert comparable(store) == [plain(anomaly(two, 3)), plain(anomaly(one, 4))]
 
 
 def plain(found: FoundAnomaly) -> FoundAnomaly:

@@ -12,13 +12,13 @@ import numpy as np
 from loader import columns, ledger
 from loader.context import Stretch
 from loader.errors import StoreError
-from loader.findings import Assessment, FoundAnomaly, Model
+from loader.findings import Assessment, Model
 from loader.readings import Readings, Window
 from loader.sqltext import storable
 from loader.stores.postgres.rows import Known
 from loader.stores.postgres.session import SQL, Cursor
 from loader.stores.postgres.surroundings import Surroundings, reflag
-from loader.stores.postgres.times import array, clamped, micros, stamp, stamps
+from loader.stores.postgres.times import array, micros, stamp, stamps
 
 T = TypeVar("T")
 
@@ -50,20 +50,19 @@ def put_flags(cursor: Cursor, source: str, series_id: int, given: Readings) -> i
     return len(changed)
 
 
-def assess(cursor: Cursor, source: str, found: Assessment) -> None:
-    """Keep what was found about one series."""
-    number = found.series_id
-    kinds = (found.days, found.cadences or (), found.anomalies, found.drifts, found.standings)
-    if any(row.series_id != number for rows in kinds for row in rows):
-        raise StoreError(f"findings about other series than {number} were given for it")
-    _lock(cursor, source, number)
-    if found.pending is not None:
-        _answer(cursor, number, found.pending)
+def assess(cursor: Cursor, source: str, found: Sequence[Assessment]) -> None:
+    """Keep what was found about series: a statement for each kind of finding, however many they are."""
+    for one in found:
+        kinds = (one.days, one.cadences or (), one.anomalies, one.drifts, one.standings)
+        if any(row.series_id != one.series_id for rows in kinds for row in rows):
+            raise StoreError(f"findings about other series than {one.series_id} were given for it")
+    cursor.execute(SQL["flush_later"])
+    _lock_all(cursor, source, {one.series_id for one in found})
+    _answer(cursor, found)
     _put(
         cursor,
         "put_days",
-        number,
-        _once(found.days, "day"),
+        _once((day for one in found for day in one.days), "day"),
         times=("day",),
         plain=(
             "due",
@@ -77,22 +76,21 @@ def assess(cursor: Cursor, source: str, found: Assessment) -> None:
             "score",
         ),
     )
-    if found.cadences is not None:
-        cursor.execute(SQL["drop_cadences"], {"id": number})
-        _put(
-            cursor,
-            "add_cadences",
-            number,
-            _once(found.cadences, "from_time"),
-            times=("from_time",),
-            plain=("cadence_s",),
-        )
-    _put_anomalies(cursor, number, found.judged or {}, found.anomalies)
+    cadences = {one.series_id: one.cadences for one in found if one.cadences is not None}
+    if cadences:
+        cursor.execute(SQL["drop_cadences"], {"ids": list(cadences)})
+    _put(
+        cursor,
+        "add_cadences",
+        _once((cadence for those in cadences.values() for cadence in those), "from_time"),
+        times=("from_time",),
+        plain=("cadence_s",),
+    )
+    _put_anomalies(cursor, found)
     _put(
         cursor,
         "put_drifts",
-        number,
-        _once(found.drifts, "time", "against"),
+        _once((drift for one in found for drift in one.drifts), "time", "against"),
         times=("time",),
         texts=("against",),
         plain=("reference", "current", "ks", "psi", "shift", "scale", "drifting"),
@@ -100,8 +98,7 @@ def assess(cursor: Cursor, source: str, found: Assessment) -> None:
     _put(
         cursor,
         "put_standings",
-        number,
-        _once(found.standings, "detector"),
+        _once((standing for one in found for standing in one.standings), "detector"),
         times=("since", "seen"),
         texts=("detector", "detail"),
         plain=("alerting", "latest"),
@@ -134,40 +131,49 @@ def _lock(cursor: Cursor, source: str, number: int) -> Known:
     return Known(number, partition, None if first is None else Window(micros(first) - 1, micros(last)))
 
 
-def _answer(cursor: Cursor, number: int, answered: Window) -> None:
-    """Take a stretch off what is to be assessed; what a commit added meanwhile stays."""
-    cursor.execute(SQL["pending_of"], {"id": number})
-    row = cursor.fetchone()
-    if row is None:
+def _lock_all(cursor: Cursor, source: str, numbers: set[int]) -> None:
+    cursor.execute(SQL["lock_assessed"], {"ids": sorted(numbers), "source": source})
+    for number in sorted(numbers - {number for (number,) in cursor.fetchall()}):
+        raise StoreError(f"series {number} is not of source {source!r}")
+
+
+def _answer(cursor: Cursor, found: Sequence[Assessment]) -> None:
+    """Take stretches off what is to be assessed; what a commit added meanwhile stays."""
+    answered: dict[int, list[Window]] = {}
+    for one in found:
+        if one.pending is not None:
+            answered.setdefault(one.series_id, []).append(one.pending)
+    if not answered:
         return
-    left = ledger.subtract([Window(micros(row[0]), micros(row[1]))], [answered])
-    if left:
-        cursor.execute(
-            SQL["cut_pending"], {"id": number, "start": stamp(left[0].start), "end": stamp(left[-1].end)}
-        )
-    else:
-        cursor.execute(SQL["drop_pending"], {"id": number})
+    cursor.execute(SQL["take_pending"], {"ids": list(answered)})
+    kept = {}
+    for number, start, end in cursor.fetchall():
+        left = ledger.subtract([Window(micros(start), micros(end))], answered[number])
+        if left:
+            kept[number] = Window(left[0].start, left[-1].end)
+    add_pending(cursor, kept)
 
 
-def _put_anomalies(
-    cursor: Cursor, number: int, judged: Mapping[str, Window], anomalies: Iterable[FoundAnomaly]
-) -> None:
-    for detector in sorted(judged):
-        window = judged[detector]
+def _put_anomalies(cursor: Cursor, found: Sequence[Assessment]) -> None:
+    judged = [
+        (one.series_id, detector, window)
+        for one in found
+        for detector, window in (one.judged or {}).items()
+    ]
+    if judged:
         cursor.execute(
             SQL["drop_anomalies"],
             {
-                "id": number,
-                "detector": storable(detector),
-                "start": clamped(window.start),
-                "end": clamped(window.end),
+                "ids": [number for number, _, _ in judged],
+                "detectors": [storable(detector) for _, detector, _ in judged],
+                "starts": stamps([window.start for _, _, window in judged]),
+                "ends": stamps([window.end for _, _, window in judged]),
             },
         )
     _put(
         cursor,
         "put_anomalies",
-        number,
-        _once(anomalies, "time", "detector"),
+        _once((anomaly for one in found for anomaly in one.anomalies), "time", "detector"),
         times=("time",),
         texts=("detector", "version", "explanation"),
         plain=("score",),
@@ -175,25 +181,24 @@ def _put_anomalies(
 
 
 def _once(rows: Iterable[T], *key: str) -> list[T]:
-    """Each key once; of rows with the same, the last."""
-    return list({attrgetter(*key)(row): row for row in rows}.values())
+    """Each key of each series once; of rows with the same, the last."""
+    return list({attrgetter("series_id", *key)(row): row for row in rows}.values())
 
 
 def _put(
     cursor: Cursor,
     query: str,
-    number: int,
     rows: Sequence[object],
     *,
     times: Sequence[str] = (),
     texts: Sequence[str] = (),
     plain: Sequence[str] = (),
 ) -> None:
-    """Run a query that takes rows as one array for each of these attributes."""
+    """Run a query that takes rows as one array for each of these attributes and the series' ids."""
     if not rows:
         return
-    parameters: dict[str, object] = {"id": number}
+    parameters: dict[str, object] = {}
     parameters |= {name: stamps([getattr(row, name) for row in rows]) for name in times}
     parameters |= {name: [storable(getattr(row, name)) for row in rows] for name in texts}
-    parameters |= {name: array([getattr(row, name) for row in rows]) for name in plain}
+    parameters |= {name: array([getattr(row, name) for row in rows]) for name in ("series_id", *plain)}
     cursor.execute(SQL[query], parameters)

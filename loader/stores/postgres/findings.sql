@@ -4,6 +4,9 @@
 SELECT partition, first_time, last_time FROM series
 WHERE id = %(id)s AND source = %(source)s FOR NO KEY UPDATE;
 
+-- name: lock_assessed
+SELECT id FROM series WHERE id = ANY (%(ids)s) AND source = %(source)s ORDER BY id FOR NO KEY UPDATE;
+
 -- name: add_pending
 INSERT INTO pending (series_id, from_time, to_time)
 SELECT k.* FROM unnest(%(ids)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS k
@@ -30,20 +33,14 @@ SELECT p.series_id, p.from_time, p.to_time
 FROM pending p JOIN series s ON s.id = p.series_id
 WHERE s.source = %(source)s ORDER BY p.series_id;
 
--- name: pending_of
-SELECT from_time, to_time FROM pending WHERE series_id = %(id)s;
-
--- name: drop_pending
-DELETE FROM pending WHERE series_id = %(id)s;
-
--- name: cut_pending
-UPDATE pending SET from_time = %(start)s, to_time = %(end)s WHERE series_id = %(id)s;
+-- name: take_pending
+DELETE FROM pending WHERE series_id = ANY (%(ids)s) RETURNING series_id, from_time, to_time;
 
 -- name: put_days
 INSERT INTO quality (series_id, day, due, observed, good, unevaluated, suspect, failed, missing,
                      inconsistent, score)
-SELECT %(id)s, k.*
-FROM unnest(%(day)s::timestamptz[], %(due)s::bigint[], %(observed)s::bigint[], %(good)s::bigint[],
+SELECT k.*
+FROM unnest(%(series_id)s::integer[], %(day)s::timestamptz[], %(due)s::bigint[], %(observed)s::bigint[], %(good)s::bigint[],
             %(unevaluated)s::bigint[], %(suspect)s::bigint[], %(failed)s::bigint[], %(missing)s::bigint[],
             %(inconsistent)s::bigint[], %(score)s::double precision[]) AS k
 ON CONFLICT (series_id, day) DO UPDATE
@@ -52,29 +49,32 @@ SET due = excluded.due, observed = excluded.observed, good = excluded.good,
     missing = excluded.missing, inconsistent = excluded.inconsistent, score = excluded.score;
 
 -- name: drop_cadences
-DELETE FROM cadence WHERE series_id = %(id)s;
+DELETE FROM cadence WHERE series_id = ANY (%(ids)s);
 
 -- name: add_cadences
 INSERT INTO cadence (series_id, from_time, cadence_s)
-SELECT %(id)s, k.* FROM unnest(%(from_time)s::timestamptz[], %(cadence_s)s::double precision[]) AS k;
+SELECT k.*
+FROM unnest(%(series_id)s::integer[], %(from_time)s::timestamptz[], %(cadence_s)s::double precision[]) AS k;
 
 -- name: drop_anomalies
-DELETE FROM anomaly
-WHERE series_id = %(id)s AND detector = %(detector)s AND time > %(start)s AND time <= %(end)s;
+DELETE FROM anomaly AS a
+USING unnest(%(ids)s::integer[], %(detectors)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+    AS k (id, detector, start, "end")
+WHERE a.series_id = k.id AND a.detector = k.detector AND a.time > k.start AND a.time <= k."end";
 
 -- name: put_anomalies
 INSERT INTO anomaly (series_id, time, detector, version, score, explanation)
-SELECT %(id)s, k.time, k.detector, k.version, k.score, k.explanation::json
-FROM unnest(%(time)s::timestamptz[], %(detector)s::text[], %(version)s::text[],
+SELECT k.id, k.time, k.detector, k.version, k.score, k.explanation::json
+FROM unnest(%(series_id)s::integer[], %(time)s::timestamptz[], %(detector)s::text[], %(version)s::text[],
             %(score)s::double precision[], %(explanation)s::text[])
-    AS k(time, detector, version, score, explanation)
+    AS k(id, time, detector, version, score, explanation)
 ON CONFLICT (series_id, time, detector) DO UPDATE
 SET version = excluded.version, score = excluded.score, explanation = excluded.explanation;
 
 -- name: put_drifts
 INSERT INTO drift (series_id, time, against, reference, current, ks, psi, shift, scale, drifting)
-SELECT %(id)s, k.*
-FROM unnest(%(time)s::timestamptz[], %(against)s::text[], %(reference)s::bigint[], %(current)s::bigint[],
+SELECT k.*
+FROM unnest(%(series_id)s::integer[], %(time)s::timestamptz[], %(against)s::text[], %(reference)s::bigint[], %(current)s::bigint[],
             %(ks)s::double precision[], %(psi)s::double precision[], %(shift)s::double precision[],
             %(scale)s::double precision[], %(drifting)s::boolean[]) AS k
 ON CONFLICT (series_id, time, against) DO UPDATE
@@ -83,9 +83,9 @@ SET reference = excluded.reference, current = excluded.current, ks = excluded.ks
 
 -- name: put_standings
 INSERT INTO standing (series_id, detector, alerting, latest, since, seen, detail)
-SELECT %(id)s, k.*
-FROM unnest(%(detector)s::text[], %(alerting)s::boolean[], %(latest)s::bigint[], %(since)s::timestamptz[],
-            %(seen)s::timestamptz[], %(detail)s::text[]) AS k
+SELECT k.*
+FROM unnest(%(series_id)s::integer[], %(detector)s::text[], %(alerting)s::boolean[], %(latest)s::bigint[],
+            %(since)s::timestamptz[], %(seen)s::timestamptz[], %(detail)s::text[]) AS k
 ON CONFLICT (series_id, detector) DO UPDATE
 SET alerting = excluded.alerting, latest = excluded.latest, since = excluded.since, seen = excluded.seen,
     detail = excluded.detail;

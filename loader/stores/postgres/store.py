@@ -238,12 +238,7 @@ class PostgresStore(PostgresFindings, PostgresJournal, PostgresRequests, Postgre
         return self._write(lease, lambda cursor: findings.put_flags(cursor, lease.source, series_id, given))
 
     def assess(self, lease: Lease, *found: Assessment) -> None:
-        def work(cursor: Cursor) -> None:
-            cursor.execute(SQL["flush_later"])
-            for each in found:
-                findings.assess(cursor, lease.source, each)
-
-        self._write(lease, work)
+        self._write(lease, lambda cursor: findings.assess(cursor, lease.source, found))
 
     def put_model(self, lease: Lease, model: Model) -> None:
         self._write(lease, lambda cursor: findings.put_model(cursor, lease.source, model))
