@@ -8,12 +8,20 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
+from builders import Loading, Row, at, series
 from shell import Shell
 
+from loader.commands.output import iso
+from loader.quality.checks import check_names
+from loader.readings import Flag
 from loader.stores.sqlite import SQLiteStore
+from loader.wiring import build_check, load_config
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -154,6 +162,39 @@ def test_the_store_is_left_alone(shell: Shell, store: SQLiteStore) -> None:
     (shell.folder / "loader.db").write_bytes(b"no database" * 100)
     (shell.folder / "a.csv").write_text(hours(3))
     shell("validate", "a.csv")
+
+
+def test_flags_are_those_of_loading(shell: Shell, store: SQLiteStore) -> None:
+    """The same readings, committed in pieces and out of order, have the same flags in the store."""
+    rules = (
+        "{range: [0, 60], suspect: [1, 50], spike: {suspect: 8, fail: 20}, rate: {fail: 25},"
+        " flat_line: {suspect: 4h, fail: 7h}, gap: 3h, precision: {period: 8h, least: 4}}"
+    )
+    with (shell.folder / "config.yaml").open("a") as file:
+        file.write(f"quality: {{parameters: {{x: {rules}}}}}\n")
+    seed = 11
+    random = np.random.default_rng(seed)
+    its = [series(name, station=name, parameter="x", unit="v", cadence_s=3600.0) for name in "abc"]
+    rows: list[Row] = []
+    for one in its:
+        values = np.repeat(random.choice([-999, 0.5, 5, 12.25, 30, 55, 70], 80), random.integers(1, 9, 80))
+        hours = np.flatnonzero(random.random(len(values)) < 0.9)
+        rows += [(one, float(h), float(values[h])) for h in hours]
+    lines = [f"{iso(at(hour))},{one.station},x,v,{value}\n" for one, hour, value in rows]
+    (shell.folder / "a.csv").write_text("time,station,parameter,unit,value\n" + "".join(lines))
+    check = build_check(load_config(shell.folder / "config.yaml"), "src")
+    loading = Loading(store)
+    for part in np.array_split(random.permutation(len(rows)), 5):
+        loading.commit([rows[i] for i in part.tolist()], check=check)
+    loading.lease.release()
+    found = shell.json("validate", "a.csv", "--source", "src", "--cadence", "1h")
+    stored = list(loading.readings().values())
+    names = [check_names(tests) for *_, tests in stored]
+    assert {name: seen["count"] for name, seen in found["checks"].items()} == Counter(chain(*names)), seed
+    assert len(found["checks"]) >= 6
+    flags = Counter(Flag(flag) for _, flag, _ in stored)
+    counts = [found["counts"][name] for name in ("suspect", "failed", "missing")]
+    assert counts == [flags[Flag.SUSPECT], flags[Flag.FAIL], flags[Flag.MISSING]], seed
 
 
 def test_the_report_is_whole_or_not_there(bare: Shell) -> None:
