@@ -356,7 +356,7 @@ def test_an_event_that_lasts_longer_than_the_lookback_keeps_its_beginning(
 
 
 def test_limits_that_come_later_or_go_correct_the_events(store: Any, tmp_path: Path) -> None:
-    """Configured while values are beyond it for days: found. Taken out of the configuration: gone."""
+    """Configured while values are beyond it for days it is found, taken out of the configuration gone."""
     loading = Loading(store)
     store.register(loading.lease, [partition(series(cadence_s=3600.0))], at(0))
     without = Office(tmp_path)

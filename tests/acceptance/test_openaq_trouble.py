@@ -151,8 +151,8 @@ def test_one_sensor_that_never_answers_costs_only_itself(tmp_path: Path, kind: s
 
 @pytest.mark.parametrize("store", STORES)
 def test_broken_records_are_quarantined_and_the_rest_loads(tmp_path: Path, store: str) -> None:
-    """Wrong types, times in words, NULs: each is kept with its rule. A replay changes nothing as long
-    as they are broken; mended at the source they are loaded by the next sweep."""
+    """Wrong types, times in words, NULs: each is kept with its rule, a replay changes nothing as long
+    as they are broken, and mended at the source they are loaded by the next sweep."""
     world = steady(stations=1, sensors=2, hours=72)
     for n, how in enumerate(SPOILS):
         world.spoil(11, START + (30 + n) * HOUR, how)

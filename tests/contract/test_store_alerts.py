@@ -222,7 +222,7 @@ def test_an_attempt_ends_in_one_of_three_ways(store: AnyStore) -> None:
 
 
 def test_a_late_failure_does_not_undo_a_delivery(store: AnyStore) -> None:
-    """Of two senders, after a hold ran out, one got it through: it is not sent a third time. Nor is
+    """Of two senders, after a hold ran out, one got it through: it is not sent a third time, nor is
     what was given up; but a delivery that succeeded after all is noted."""
     store.record([], [dispatch("n1", c) for c in ("a", "b")])
     store.settle("n1", "a", delivered_at=at(1))

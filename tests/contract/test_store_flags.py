@@ -174,7 +174,7 @@ def stretch(touched: dict[str, Window], before: dict[Any, Any], after: dict[Any,
 
 def test_flags_of_real_readings_are_those_of_the_whole(store: AnyStore) -> None:
     """Air data with the shipped rules, in shuffled portions of any size: first as it was measured, then
-    revised by the same with errors in it. Every flag is the one that the files have as a whole."""
+    revised by the same with errors in it; every flag is the one that the files have as a whole."""
     if not FRANCE.is_dir():
         pytest.skip(f"no air data at {FRANCE.resolve()}")
     measured: dict[tuple[Series, int], float] = {}

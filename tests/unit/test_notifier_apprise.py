@@ -49,7 +49,7 @@ def test_title_body_and_kind_arrive(kind: NoticeKind, severity: Severity, said: 
 
 @installed
 def test_who_took_it_is_not_sent_it_again(capfd: pytest.CaptureFixture[str]) -> None:
-    """One of two services fails: the next try goes to it alone. No address is shown."""
+    """One of two services fails: the next try goes to it alone, and no address is shown."""
     with Receiver() as well, Receiver([Reply(500), Reply()]) as ill:
         notifier = apprise(well, ill)
         with pytest.raises(Undelivered, match=r"JSON.*1 of 2.*alerts\.apprise\.urls") as caught:
