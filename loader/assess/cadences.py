@@ -33,7 +33,10 @@ def learned(stamps: Int64, declared_s: float | None, known: Sequence[Episode]) -
 
 
 def _learn(stamps: Int64, declared_s: float | None, known: Sequence[Episode]) -> tuple[Episode, ...]:
-    """`learn`, at once where the first stamps tell all: most series never change their cadence."""
+    """`learn`, at once where what is known or the first stamps tell all: most series never change
+    their cadence."""
+    if known and len(stamps) and known[-1][0] < stamps[0] and _steady(stamps, known[-1][1]):
+        return tuple(known)
     if len(stamps) > 2 * HEAD:
         head = learn(stamps[:HEAD], declared_s, known)
         if head and _steady(stamps, head[-1][1]):

@@ -33,10 +33,13 @@ def stamps(draw: st.DrawFn) -> Int64:
 
 
 @settings(max_examples=60)
-@given(stamps(), st.sampled_from([None, 3600.0]))
-def test_the_short_way_to_a_cadence_is_the_long_one(times: Int64, declared: float | None) -> None:
-    """Where the first stamps tell all, they tell the same as all stamps do."""
-    assert learned(times, declared, ()) == learn(times, declared, ())
+@given(stamps(), st.sampled_from([None, 3600.0]), st.sampled_from([None, 900.0, 3550.0, 3600.0, 7200.0]))
+def test_the_short_way_to_a_cadence_is_the_long_one(
+    times: Int64, declared: float | None, before: float | None
+) -> None:
+    """Where what is known or the first stamps tell all, they tell the same as all stamps do."""
+    known = () if before is None else ((START - DAY, before),)
+    assert learned(times, declared, known) == learn(times, declared, known)
 
 
 def test_what_is_known_of_later_time_stays() -> None:
