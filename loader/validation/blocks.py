@@ -23,7 +23,9 @@ class Blocks:
         """How much a sample looks at, as a fact of the file; nothing where it is none."""
         if not self.sampled:
             return {}
-        return {"sample": f"{len(self.ranges)} of {len(self.ranges[0]):,} out of {self.total:,} records"}
+        return {
+            "sample": f"{len(self.ranges)} blocks of {len(self.ranges[0]):,} out of {self.total:,} records"
+        }
 
     @property
     def end(self) -> int:

@@ -68,7 +68,8 @@ class Collector:
         file.notes.append(f"has no reading of {', '.join(self._wishes.parameters)}")
 
     def done(self) -> Collected:
-        return Collected(self._files, self._series, self._shelf, self._parts, self._troubles)
+        places = [(float(latitude), float(longitude)) for latitude, longitude in self._places]
+        return Collected(self._files, self._series, self._shelf, self._parts, places, self._troubles)
 
     def _read(self, path: Path, file: File, troubles: Troubles) -> None:
         wishes = self._wishes

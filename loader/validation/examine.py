@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from loader.contracts import Checker
 from loader.quality.cadence import Episode
-from loader.quality.checks import CHECK_NAMES, check_names
+from loader.quality.checks import CHECK_NAMES, Checks, check_names
 from loader.quality.score import Score, Weights, score
-from loader.readings import Bool, Flag, Float64, Int32, Int64, Readings, Series, UInt32
+from loader.readings import Bool, Check, Flag, Float64, Int32, Int64, Readings, Series, UInt32
 from loader.recheck import judged
 from loader.records import Counts
 from loader.validation.expected import DaysOf, Expected, cadences_of
 from loader.validation.files import Collected
+from loader.validation.near import Network
+from loader.validation.order import Sorted, in_order
 from loader.validation.result import SHOWN_GAPS, Examination, Gaps, Repeats, Seen, Tally
 from loader.validation.shelf import Portion
 from loader.validation.trouble import KEPT, Trouble
@@ -43,25 +43,9 @@ Look = Callable[[Tally, Readings, UInt32], None]
 with flags, and their lines."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sorted:
-    """Readings in the order (piece, time), each once. `begin` and `end` are the rows of each piece,
-    `series` its series."""
-
-    readings: Readings
-    line: UInt32
-    part: Int32
-    place: Int32
-    begin: Int64
-    end: Int64
-    series: Int64
-    repeats: Mapping[int, Repeats]
-    contradictions: list[Trouble]
-
-
 def examine(
     read: Collected,
-    check: Checker,
+    check: Checks,
     *,
     set_cadence: SetCadence,
     days_of: DaysOf,
@@ -71,14 +55,9 @@ def examine(
     """Check, count and score everything that was read, some series at a time."""
     tallies: list[Tally] = []
     troubles = list(read.troubles)
+    odd = _at_odds(read, check, set_cadence)
     for portion in read.readings.portions(AT_ONCE):
-        rows = _sorted(read, portion)
-        pieces = zip(rows.begin.tolist(), rows.end.tolist(), rows.series.tolist(), strict=True)
-        cadences = [
-            cadences_of(rows.readings.time[begin:end], set_cadence(read.series[index]))
-            for begin, end, index in pieces
-        ]
-        rows = replace(rows, readings=_flagged(read, rows, check, cadences))
+        rows, cadences = _judged(read, portion, check, set_cadence, odd)
         troubles += [*_failing(read, rows), *rows.contradictions]
         for tally, part in _tallies(read, portion, rows, cadences, days_of, weights):
             tallies.append(tally)
@@ -97,6 +76,50 @@ def examine(
     )
 
 
+def _judged(
+    read: Collected,
+    portion: Portion,
+    check: Checks,
+    set_cadence: SetCadence,
+    odd: Mapping[int, Int64],
+) -> tuple[Sorted, list[Cadences]]:
+    """The readings in order and with flags, and the cadences of each piece. `odd` are by series the
+    times of readings that near stations contradict."""
+    rows = in_order(read, portion)
+    for index in set(rows.series.tolist()) & odd.keys():
+        hit = (rows.readings.series == index) & np.isin(rows.readings.time, odd[index])
+        tests = rows.readings.tests | np.where(hit, np.uint32(Check.NEIGHBOURS), np.uint32(0))
+        rows = replace(rows, readings=rows.readings.with_flags(rows.readings.flag, tests))
+    pieces = zip(rows.begin.tolist(), rows.end.tolist(), rows.series.tolist(), strict=True)
+    cadences: list[Cadences] = [
+        cadences_of(rows.readings.time[begin:end], set_cadence(read.series[index]))
+        for begin, end, index in pieces
+    ]
+    return replace(rows, readings=_flagged(read, rows, check, cadences)), cadences
+
+
+def _at_odds(read: Collected, check: Checks, set_cadence: SetCadence) -> Mapping[int, Int64]:
+    """By series the times of readings that near stations contradict: for this all readings are gone
+    through once more, where a rule asks for it."""
+    network = Network.of(check, read.series)
+    if not network.kinds:
+        return {}
+    for portion in read.readings.portions(AT_ONCE):
+        rows, _ = _judged(read, portion, check, set_cadence, {})
+        for low, high in _of_series(rows):
+            part = slice(int(rows.begin[low]), int(rows.end[high - 1]))
+            known = rows.place[part][rows.place[part] >= 0]
+            place = read.places[int(known[-1])] if len(known) else None
+            network.add(int(rows.series[low]), _rows(rows.readings, part), place)
+    return network.at_odds()
+
+
+def _of_series(rows: Sorted) -> Iterator[tuple[int, int]]:
+    """The pieces (first, last + 1) of each series."""
+    edges = np.flatnonzero(np.append(True, rows.series[1:] != rows.series[:-1])).tolist()
+    return pairwise([*edges, len(rows.series)])
+
+
 def _rows(readings: Readings, part: slice) -> Readings:
     """Neighbouring readings, not copied."""
     one = readings
@@ -106,7 +129,7 @@ def _rows(readings: Readings, part: slice) -> Readings:
 def _tallies(  # noqa: PLR0917 - all that it needs
     read: Collected,
     portion: Portion,
-    rows: _Sorted,
+    rows: Sorted,
     cadences: Sequence[Cadences],
     days_of: DaysOf,
     weights: Weights | None,
@@ -114,8 +137,7 @@ def _tallies(  # noqa: PLR0917 - all that it needs
     """What is said of each series, and where its readings stand in `rows`."""
     readings = rows.readings
     back, forth, moved = _disorder(read, portion), _disorder(read, portion, forth=True), _moved(rows)
-    edges = np.flatnonzero(np.append(True, rows.series[1:] != rows.series[:-1])).tolist()
-    for low, high in pairwise([*edges, len(rows.series)]):
+    for low, high in _of_series(rows):
         index = int(rows.series[low])
         inside = slice(int(rows.begin[low]), int(rows.end[high - 1]))
         mine = _rows(readings, inside)
@@ -173,80 +195,6 @@ def _total(counts: Counts, tallies: Sequence[Tally], weights: Weights | None) ->
     return score(counts, weights)
 
 
-def _sorted(read: Collected, portion: Portion) -> _Sorted:
-    """Sort, and drop what repeats: of several readings with one key the last one counts."""
-    readings = portion.readings
-    # In a sample every part is a piece; else parts are files, which together are one.
-    sampled = np.array([read.files[file].sampled for file, _ in read.parts], bool)
-    whole = np.broadcast_to(np.int32(0), len(readings))
-    block = np.where(sampled[portion.part], portion.part + 1, 0) if sampled.any() else whole
-    line, part, place = portion.line, portion.part, portion.place
-    if not _ascending(readings.series, block, readings.time):
-        order = np.lexsort((readings.time, block, readings.series))
-        readings, block = readings.take(order), block[order]
-        line, part, place = line[order], part[order], place[order]
-    piece = _differs(readings.series, block)
-    new = piece | _differs(readings.time)
-    repeats, contradictions = _repeats(read, readings, line, part, np.flatnonzero(~new))
-    if not new.all():
-        kept = np.append(new[1:], True)
-        # The last of equal keys stands where the first one began a piece.
-        piece = piece[new]
-        readings, line, part, place = readings.take(kept), line[kept], part[kept], place[kept]
-    begin = np.flatnonzero(piece)
-    return _Sorted(
-        readings=readings,
-        line=line,
-        part=part,
-        place=place,
-        begin=begin,
-        end=np.append(begin[1:], len(readings)),
-        series=readings.series[begin].astype(np.int64),
-        repeats=repeats,
-        contradictions=contradictions,
-    )
-
-
-def _differs(*keys: Any) -> Bool:
-    """Which rows differ from the row before."""
-    new = np.ones(len(keys[0]), bool)
-    new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    return new
-
-
-def _ascending(series: Int32, block: Int32, time: Int64) -> bool:
-    """Whether rows that are sorted by series are sorted by block and time, too."""
-    back = (block[1:] < block[:-1]) | ((block[1:] == block[:-1]) & (time[1:] < time[:-1]))
-    return not (back & (series[1:] == series[:-1])).any()
-
-
-def _repeats(
-    read: Collected, readings: Readings, line: UInt32, part: Int32, at: Int64
-) -> tuple[Mapping[int, Repeats], list[Trouble]]:
-    """By series what was repeated, where `at` are rows of the same key as the row before; and the
-    first ones that contradict the one before."""
-    now, before = readings.value[at], readings.value[at - 1]
-    same = (now == before) | (np.isnan(now) & np.isnan(before))
-    file = np.array([file for file, _ in read.parts], np.int64)[part] if len(at) else part
-    near = file[at] == file[at - 1]
-    found: dict[int, Repeats] = {}
-    series = readings.series[at]
-    for index in np.unique(series).tolist():
-        mine = series == index
-        kinds = (near & same, near & ~same, ~near & same, ~near & ~same)
-        found[index] = Repeats(*(int(np.count_nonzero(mine & kind)) for kind in kinds))
-    against = at[~same]
-    troubles = []
-    for i in against[np.lexsort((line[against], part[against]))][:KEPT].tolist():
-        one = read.series[int(readings.series[i])]
-        paths = [read.files[int(file[i - back])].path for back in (0, 1)]
-        where = f"line {line[i - 1]}" if paths[0] == paths[1] else f"{paths[1]}, line {line[i - 1]}"
-        values = f"{readings.value[i]:g} stands against {readings.value[i - 1]:g}"
-        why = f"{values} for the same time ({where})"
-        troubles.append(Trouble(paths[0], int(line[i]), one.parameter, "contradiction", why))
-    return found, troubles
-
-
 def _joined(pieces: Sequence[Cadences]) -> tuple[tuple[int, float], ...]:
     """The cadences of all pieces, each once where it changes."""
     out: list[tuple[int, float]] = []
@@ -256,7 +204,7 @@ def _joined(pieces: Sequence[Cadences]) -> tuple[tuple[int, float], ...]:
     return tuple(out)
 
 
-def _flagged(read: Collected, rows: _Sorted, check: Checker, cadences: Sequence[Cadences]) -> Readings:
+def _flagged(read: Collected, rows: Sorted, check: Checks, cadences: Sequence[Cadences]) -> Readings:
     """The readings with flags; their `series` become pieces."""
     series = [
         replace(read.series[index], cadence_s=its[-1][1] if its else None)
@@ -293,7 +241,7 @@ def _disorder(read: Collected, portion: Portion, *, forth: bool = False) -> Int6
     return counted
 
 
-def _moved(rows: _Sorted) -> Bool:
+def _moved(rows: Sorted) -> Bool:
     """Which readings were measured at another place than the reading before."""
     place = rows.place
     moved = np.zeros(len(place), bool)
@@ -357,7 +305,7 @@ def _by_line(read: Collected, troubles: Sequence[Trouble]) -> list[Trouble]:
     return found
 
 
-def _failing(read: Collected, rows: _Sorted) -> list[Trouble]:
+def _failing(read: Collected, rows: Sorted) -> list[Trouble]:
     """The first readings that fail, as lines."""
     found = []
     readings = rows.readings

@@ -62,11 +62,12 @@ class File:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Collected:
-    """Everything that was read: the series, the readings by series, and what each `part` of them is,
-    (file, block of a sample)."""
+    """Everything that was read: the series, the readings by series, what each `part` of them is, (file,
+    block of a sample), and what each `place`, (latitude, longitude) in degrees."""
 
     files: list[File]
     series: list[Series]
     readings: Shelf
     parts: list[tuple[int, int]]
+    places: list[tuple[float, float]]
     troubles: list[Trouble]

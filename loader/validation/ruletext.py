@@ -41,6 +41,12 @@ def sentences(rule: Rule) -> Iterator[str]:  # noqa: PLR0912 - one for each chec
         yield "climatology: what is usual by month and hour of the day"
     if rule.precision is not None:
         yield f"precision: other decimals than in the {duration(rule.precision.period)} before"
+    if rule.neighbours is not None:
+        near = rule.neighbours
+        yield (
+            f"neighbours: more than {near.suspect:g} outside what {near.least} stations or more measured"
+            f" within {near.within_km:g} km and {duration(near.apart)}"
+        )
     if rule.cadence:
         yield f"a reading every {duration(rule.cadence)}"
     for check, policy in rule.policy.items():

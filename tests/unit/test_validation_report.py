@@ -188,7 +188,8 @@ def test_the_rules_are_told() -> None:
         "range": [0, 50], "suspect": [1, 40],
         "spike": {"suspect": 10, "fail": 30, "method": "differential"},
         "rate": {"fail": 40}, "flat_line": {"suspect": 3 * HOUR, "fail": 5 * HOUR, "tolerance": 0.5},
-        "gap": 3 * HOUR, "cadence": HOUR, "sentinels": [-999], "policy": {"gross_range": "quarantine"},
+        "gap": 3 * HOUR, "neighbours": {"within_km": 5, "suspect": 20, "least": 2},
+        "cadence": HOUR, "sentinels": [-999], "policy": {"gross_range": "quarantine"},
     })  # fmt: skip
     rule = rule_of(QualitySettings(parameters={"x": told}), SourceQuality())
     assert list(sentences(rule(Series("a", "x", "", station="a", partition="a")))) == [
@@ -198,6 +199,7 @@ def test_the_rules_are_told() -> None:
         "rate: in an hour more than 40 fail",
         "flat_line: still within 0.5 for 3 h suspect, 5 h fail",
         "gap: more than 3 h since the reading before",
+        "neighbours: more than 20 outside what 2 stations or more measured within 5 km and 1 h",
         "a reading every 1 h",
         "gross_range: loading would quarantine",
     ]

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import Loading, Row, at, series
+from builders import Loading, Row, at, series, span
 from shell import Shell
 
+from loader.assess.near import recheck_all
 from loader.commands.output import iso
 from loader.quality.checks import check_names
 from loader.readings import Flag
@@ -165,33 +166,38 @@ def test_the_store_is_left_alone(shell: Shell, store: SQLiteStore) -> None:
 
 
 def test_flags_are_those_of_loading(shell: Shell, store: SQLiteStore) -> None:
-    """The same readings, committed in pieces and out of order, have the same flags in the store."""
+    """The same readings, committed in pieces and out of order and then compared with near stations, have
+    the same flags in the store."""
     rules = (
         "{range: [0, 60], suspect: [1, 50], spike: {suspect: 8, fail: 20}, rate: {fail: 25},"
-        " flat_line: {suspect: 4h, fail: 7h}, gap: 3h, precision: {period: 8h, least: 4}}"
+        " flat_line: {suspect: 4h, fail: 7h}, gap: 3h, precision: {period: 8h, least: 4},"
+        " neighbours: {within_km: 3, suspect: 5, least: 1}}"
     )
     with (shell.folder / "config.yaml").open("a") as file:
         file.write(f"quality: {{parameters: {{x: {rules}}}}}\n")
     seed = 11
     random = np.random.default_rng(seed)
-    its = [series(name, station=name, parameter="x", unit="v", cadence_s=3600.0) for name in "abc"]
+    its = [series(name, station=name, parameter="x", unit="v", cadence_s=3600.0) for name in "abcd"]
+    latitude = {"a": 50.0, "b": 50.01, "c": 50.02, "d": 52.0}
     rows: list[Row] = []
     for one in its:
         values = np.repeat(random.choice([-999, 0.5, 5, 12.25, 30, 55, 70], 80), random.integers(1, 9, 80))
         hours = np.flatnonzero(random.random(len(values)) < 0.9)
         rows += [(one, float(h), float(values[h])) for h in hours]
-    lines = [f"{iso(at(hour))},{one.station},x,v,{value}\n" for one, hour, value in rows]
-    (shell.folder / "a.csv").write_text("time,station,parameter,unit,value\n" + "".join(lines))
+    lines = [f"{iso(at(h))},{one.station},x,v,{v},{latitude[one.station]},8\n" for one, h, v in rows]
+    (shell.folder / "a.csv").write_text("time,station,parameter,unit,value,lat,lon\n" + "".join(lines))
     check = build_check(load_config(shell.folder / "config.yaml"), "src")
     loading = Loading(store)
     for part in np.array_split(random.permutation(len(rows)), 5):
         loading.commit([rows[i] for i in part.tolist()], check=check)
+    loading.commit(places=[(one, 0, latitude[one.station], 8) for one in its], check=check)
+    recheck_all(store, store, loading.lease, check, store.series("src"), span(-1, 1000))
     loading.lease.release()
     found = shell.json("validate", "a.csv", "--source", "src", "--cadence", "1h")
     stored = list(loading.readings().values())
     names = [check_names(tests) for *_, tests in stored]
     assert {name: seen["count"] for name, seen in found["checks"].items()} == Counter(chain(*names)), seed
-    assert len(found["checks"]) >= 6
+    assert {"neighbours", "sentinel", "flat_line", "spike", "gap"} <= found["checks"].keys()
     flags = Counter(Flag(flag) for _, flag, _ in stored)
     counts = [found["counts"][name] for name in ("suspect", "failed", "missing")]
     assert counts == [flags[Flag.SUSPECT], flags[Flag.FAIL], flags[Flag.MISSING]], seed
