@@ -45,7 +45,7 @@ def health(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
 
 def test_a_beat_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Folders are made, nothing is left beside the file, and the newest beat counts."""
-    path = tmp_path / "new" / "heartbeat.json"
+    path = tmp_path / "new" / "deep" / "heartbeat.json"
     beat(path, one())
     beat(path, one(NOW + 1, "no: \u00e9"))
     assert read(path) == one(NOW + 1, "no: \u00e9")
@@ -126,7 +126,8 @@ def test_the_command_tells_by_its_exit_code(tmp_path: Path) -> None:
     assert (none.returncode, none.stdout) == (1, "")
     assert "state/heartbeat.json is not there" in none.stderr
     beat(tmp_path / "state" / "heartbeat.json", one(now()))
-    assert (health(cwd=tmp_path).returncode, health(cwd=tmp_path).stdout) == (0, "healthy\n")
+    fresh = health(cwd=tmp_path)
+    assert (fresh.returncode, fresh.stdout) == (0, "healthy\n")
     other = tmp_path / "other.json"
     beat(other, one(now() - 90 * SECOND))
     assert health(cwd=tmp_path, LOADER_HEARTBEAT=str(other)).returncode == 1

@@ -102,15 +102,18 @@ def test_a_probe_that_fails_is_an_error() -> None:
 
 
 def test_slow_clients_block_nobody(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With far more silent and dripping clients than are served at once, a probe is answered."""
+    """With far more silent and dripping clients than are served at once, a probe is answered, and who
+    came first is dismissed."""
     monkeypatch.setattr(serving, "CLIENT_S", 3600.0)
-    with ExitStack() as clients:
-        for n in range(4 * AT_ONCE):
-            client = clients.enter_context(served.connect())
-            if n % 2:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(served.connect()) for _ in range(4 * AT_ONCE)]
+        for n, client in enumerate(clients):
+            if n % 2 and n >= 3 * AT_ONCE:
                 client.sendall(b"GET /livez HTTP/1.1\r\nX: ")
         for _ in range(10):
             assert served.ask("/readyz")[0] == 200
+        for client in clients[: 3 * AT_ONCE]:
+            assert client.recv(1) == b""
 
 
 def test_a_client_has_only_so_long(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
