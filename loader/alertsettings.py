@@ -126,7 +126,7 @@ class Rules(Settings):
     failures: CountRule = Field(
         CountRule(at=3, severity=Severity.CRITICAL), description="runs that failed in a row"
     )
-    quality_below: ScoreRule = Field(ScoreRule(at=90), description="score of what the newest run brought")
+    quality_below: ScoreRule = Field(ScoreRule(at=90), description="score of what the newest runs brought")
     freshness: FreshnessRule = Field(FreshnessRule(), description="a station that sends nothing new")
     slow_request: TimeRule = Field(
         TimeRule(at=60 * SECOND), description="the newest run's slowest request took longer"

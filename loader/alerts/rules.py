@@ -14,10 +14,13 @@ from loader.contracts import DIED
 from loader.journal import Severity
 from loader.quality.score import components, score
 from loader.readings import SECOND, PartitionState
-from loader.records import Outcome, RunReport
+from loader.records import Counts, Outcome, RunReport
 
 ENOUGH_REQUESTS = 20
 """The share of failed requests is taken over at least so many."""
+
+ENOUGH_READINGS = 20
+"""A score is taken over at least so many."""
 
 NO_WAY = ("cannot be resolved", "no connection", "the proxy does not answer")
 """How the errors read that say there is no way to a server: `loader.transport` writes them."""
@@ -193,28 +196,58 @@ def _of_row(
 
 
 def quality_below(s: Situation) -> list[Finding]:
-    """The score of the newest run that has one is too low, taken as if nothing had been missing:
-    of silence tells `freshness`, while it lasts and once."""
+    """The score of what the newest runs brought is too low, taken as if nothing had been missing: of
+    silence tells `freshness`, while it lasts and once. Of as many runs as it takes to see enough
+    readings: one bad reading is no bad source, and a run that brought nothing ends no alert."""
     rule = s.rules.quality_below
-
-    def figure(run: RunReport) -> float | None:
-        if run.quality is None or rule.missing:
-            return run.quality
-        of_what_came = score(replace(run.counts, observed=run.counts.due), s.watched.weights)
-        return run.quality if of_what_came is None else of_what_came.total
-
-    def detail(run: RunReport) -> str:
-        shares = asdict(components(run.counts))
-        if not rule.missing:
-            del shares["completeness"]
-        low = sorted(
-            (share, name) for name, share in shares.items() if share is not None and share < 0.9995
+    runs = [run for run in s.runs if run.of_schedule and run.finished is not None and _written(run.counts)]
+    row: list[tuple[RunReport, Counts, float]] = []
+    for i, run in enumerate(runs):
+        counts = _sample(runs[i:])
+        found = counts and score(
+            counts if rule.missing else replace(counts, observed=counts.due), s.watched.weights
         )
-        parts = "".join(f", {name} {share:.1%}" for share, name in low)
-        return f"score {int(10 * (figure(run) or 0) + 1e-9) / 10}, wanted {rule.at:g}{parts}"
+        if not counts or not found or found.total >= rule.at:
+            break
+        row.append((run, counts, found.total))
+    if not row:
+        return []
+    _, counts, total = row[0]
+    shares = asdict(components(counts))
+    if not rule.missing:
+        del shares["completeness"]
+    low = sorted((share, name) for name, share in shares.items() if share is not None and share < 0.9995)
+    parts = "".join(f", {name} {share:.1%}" for share, name in low)
+    return [
+        Finding(
+            s.watched.name,
+            "quality_below",
+            "",
+            rule.severity,
+            True,
+            len(row),
+            row[-1][0].finished,
+            total,
+            # Rounded down: what is under 90 is not shown as 90.
+            f"the newest {_written(counts):,} readings score {int(10 * total + 1e-9) / 10}, "
+            f"wanted {rule.at:g}{parts}",
+        )
+    ]
 
-    row = _row(s.runs, figure, lambda score: score < rule.at)
-    return _of_row(s, "quality_below", row, figure, detail)
+
+def _written(counts: Counts) -> int:
+    return counts.new + counts.revised
+
+
+def _sample(runs: Sequence[RunReport]) -> Counts | None:
+    """What the newest of these runs counted that together wrote enough readings; None where all of them
+    did not."""
+    total = Counts()
+    for run in runs:
+        total += run.counts
+        if _written(total) >= ENOUGH_READINGS:
+            return total
+    return None
 
 
 def slow_request(s: Situation) -> list[Finding]:

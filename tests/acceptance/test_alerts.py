@@ -110,6 +110,14 @@ def ran(store: Any, hour: float, outcome: Outcome = Outcome.OK, source: str = "s
     lease.release()
 
 
+def brought(store: Any, hour: float, counts: Counts, *, errors: int) -> None:
+    """A run of 100 requests that committed twenty readings."""
+    loading = Loading(store)
+    loading.commit([(series(), hour + i / 100, 1.0) for i in range(20)], counts=counts)
+    loading.finish(counts=Counts(requests=100, errors=errors))
+    loading.lease.release()
+
+
 def fails(store: Any, hour: float, source: str = "src", error: str = "src: 500 oh no") -> None:
     ran(store, hour, Outcome.FAILED, source, error=error)
 
@@ -220,11 +228,11 @@ def test_quality_and_missed_runs(store: Any, tmp_path: Path) -> None:
     office = Office(tmp_path)
     ran(store, 1, quality=95.0)
     store.record_skipped("src", "schedule", at(3), Outcome.MISSED, "the loader did not run")
-    ran(store, 5, quality=80.0, counts=Counts(requests=100, errors=11))
+    brought(store, 5, Counts(fetched=20, due=20, observed=20, inconsistent=20, duplicate=20), errors=11)
     office.now = at(5.1)
     office.round(store)
     assert sorted(n.rule for n in office.box.got) == ["error_rate", "missed", "quality_below"]
-    ran(store, 7, quality=95.0, counts=Counts(requests=100))
+    brought(store, 7, Counts(fetched=20, due=20, observed=20), errors=0)
     office.round(store, after=HOUR)
     assert sorted(n.rule for n in office.box.got if n.kind is NoticeKind.RECOVERY) == [
         "error_rate",

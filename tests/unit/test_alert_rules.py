@@ -205,30 +205,56 @@ def test_the_interval_of_a_weekday_timetable_is_its_weekend() -> None:
     assert interval(Every(HOUR), NOW) == HOUR
 
 
-@pytest.mark.parametrize(("score", "bad"), [(90.0, False), (89.9, True), (None, False)])
-def test_quality(score: float | None, bad: bool) -> None:
-    """Below 90; a run with no score says nothing."""
-    assert ("quality_below" in seen(run(quality=score))) is bad
+def brought(
+    new: int, failed: int = 0, ago: int = 0, *, late: int = 0, due: int = 0, **more: Any
+) -> RunReport:
+    """A run with so many new readings; `due` unless all that was due came."""
+    counts = Counts(fetched=new, new=new, due=due or new, observed=new, failed=failed, late=late)
+    return run(ago=ago, counts=counts, **more)
+
+
+@pytest.mark.parametrize(
+    ("new", "failed", "bad"), [(40, 13, False), (40, 14, True), (20, 20, True), (19, 19, False)]
+)
+def test_quality(new: int, failed: int, bad: bool) -> None:
+    """Below 90, which it is when more than a third of twenty readings or more fail."""
+    assert ("quality_below" in seen(brought(new, failed))) is bad
 
 
 def test_what_is_missing_lowers_no_quality_unless_asked_to() -> None:
     """A run that had half of what was due scores 82.5 and alerts only where missing readings count; one
     whose readings fail alerts anyway."""
-    sparse = Counts(fetched=10, new=10, due=20, observed=10)
     counting = replace(WATCHED, rules=Rules.model_validate({"quality_below": {"at": 90, "missing": True}}))
-    assert "quality_below" not in seen(run(quality=82.5, counts=sparse))
-    found = seen(run(quality=82.5, counts=sparse), watched=counting)
-    assert found["quality_below"].value == 82.5
-    failing = replace(sparse, failed=5)
-    found = seen(run(quality=67.5, counts=failing))
+    assert "quality_below" not in seen(brought(20, due=40))
+    found = seen(brought(20, due=40), watched=counting)
+    assert found["quality_below"].value == pytest.approx(82.5)
+    found = seen(brought(20, 10, due=40))
     assert found["quality_below"].value == pytest.approx(85)
-    assert found["quality_below"].detail.endswith("score 85.0, wanted 90, validity 50.0%")
+    said = "the newest 20 readings score 85.0, wanted 90, validity 50.0%"
+    assert found["quality_below"].detail == said
 
 
-def test_quality_counts_from_the_newest_run_with_a_score() -> None:
-    """Runs without one are passed over; the row's beginning is when it became bad."""
-    found = seen(run(), run(quality=50.0, ago=HOUR), run(quality=80.0, ago=2 * HOUR), run(quality=99.0))
-    assert (found["quality_below"].count, found["quality_below"].value) == (2, 50.0)
+def test_quality_is_of_enough_readings() -> None:
+    """A source that brings one reading an hour is judged by twenty of them: neither one that fails nor one
+    that is late alerts, and a run that brings nothing ends no alert."""
+    good = [brought(1, ago=i * HOUR) for i in range(2, 30)]
+    assert "quality_below" not in seen(brought(1, 1), brought(1, late=1, ago=HOUR), *good)
+    bad = [brought(1, 1, ago=i * HOUR) for i in range(7)]
+    assert "quality_below" in seen(*bad, *good)
+    assert "quality_below" in seen(
+        run(counts=Counts(fetched=9, due=9, observed=9, refetched=9)), *bad, *good
+    )
+
+
+def test_what_was_asked_for_by_hand_is_no_bad_quality() -> None:
+    """A backfill over time that had been read before brings nothing but late readings."""
+    assert "quality_below" not in seen(brought(40, 40, late=40, trigger="backfill"), brought(40))
+
+
+def test_quality_counts_from_the_first_run_that_was_bad() -> None:
+    """Runs that brought nothing are passed over; the row's beginning is when it became bad."""
+    found = seen(run(), brought(20, 20, HOUR), brought(20, 10, 2 * HOUR), brought(20, 0, 3 * HOUR))
+    assert (found["quality_below"].count, round(found["quality_below"].value or 0)) == (2, 70)
     assert found["quality_below"].since == NOW - 2 * HOUR
 
 
@@ -299,7 +325,7 @@ def test_a_source_has_rules_of_its_own() -> None:
     """Numbers, severities and switches; the severity that is not named stays."""
     own = SourceRules.model_validate({"failures": 1, "quality_below": {"at": 50, "enabled": False}})
     watched = Watched("src", own.over(Rules()), Every(HOUR), HOUR, DAY)
-    found = seen(run(Outcome.FAILED, quality=1.0), watched=watched)
+    found = seen(run(Outcome.FAILED, counts=brought(20, 20).counts), watched=watched)
     assert found["failures"].broken
     assert found["failures"].severity is Severity.CRITICAL
     assert "quality_below" not in found
