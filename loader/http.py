@@ -152,7 +152,7 @@ class Http:
                 raise ConfigError(f"the value for header {name} has characters that a header cannot carry")
         # The environment is looked at here, once, and not again for every request.
         self._proxies = proxies(self._base)
-        self._verify = ca_bundle()
+        self._verify = ca_bundle(self._base, *self._proxies.values())
         self._adapter = HTTPAdapter(pool_maxsize=self._limits.connections, pool_block=False)
         headers = {
             "User-Agent": f"sensor-loader/{__version__}",

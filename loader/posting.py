@@ -102,7 +102,7 @@ class Poster:
         except (requests.RequestException, ValueError):
             raise ConfigError(f"{setting} is no address that can be posted to") from None
         self._proxies = proxies(url)
-        self._verify = ca_bundle()
+        self._verify = ca_bundle(url, *self._proxies.values())
 
     def __repr__(self) -> str:
         return f"Poster({self.where})"

@@ -46,9 +46,12 @@ def proxies(url: str) -> dict[str, str]:
     return found
 
 
-def ca_bundle() -> str | bool:
+def ca_bundle(*addresses: str) -> str | bool:
     """The file or folder with the certificates to trust, where one is named; else True, for the
-    usual ones. Raises ConfigError for one that cannot be read."""
+    usual ones. Raises ConfigError for one that cannot be read. With addresses (of server and proxies)
+    of which none is https it is not looked at."""
+    if addresses and not any(address.lower().startswith("https:") for address in addresses):
+        return True
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(name)
         if not path:

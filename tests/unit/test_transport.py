@@ -47,6 +47,11 @@ def test_a_bundle_without_certificates_is_refused(tmp_path: Path, monkeypatch: p
         ca_bundle()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
     assert ca_bundle() == str(tmp_path), "a folder of certificates"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere"))
+    assert ca_bundle("http://127.0.0.1:9", "proxy.example:3128") is True, "nothing here speaks https"
+    for addresses in (("HTTPS://a.example",), ("http://a.example", "https://proxy.example")):
+        with pytest.raises(ConfigError, match="nowhere"):
+            ca_bundle(*addresses)
 
 
 @pytest.mark.parametrize(
