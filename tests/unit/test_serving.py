@@ -40,6 +40,15 @@ class Served:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A server that lets its clients stay."""
+    monkeypatch.setattr(serving, "CLIENT_S", 3600.0)
+    one = Served()
+    yield one
+    one.serving.close()
+
+
+@pytest.fixture
 def served() -> Iterator[Served]:
     one = Served()
     yield one
@@ -101,17 +110,16 @@ def test_a_probe_that_fails_is_an_error() -> None:
         one.close()
 
 
-def test_slow_clients_block_nobody(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_clients_block_nobody(patient: Served) -> None:
     """With far more silent and dripping clients than are served at once, a probe is answered, and who
     came first is dismissed."""
-    monkeypatch.setattr(serving, "CLIENT_S", 3600.0)
     with ExitStack() as stack:
-        clients = [stack.enter_context(served.connect()) for _ in range(4 * AT_ONCE)]
+        clients = [stack.enter_context(patient.connect()) for _ in range(4 * AT_ONCE)]
         for n, client in enumerate(clients):
             if n % 2 and n >= 3 * AT_ONCE:
                 client.sendall(b"GET /livez HTTP/1.1\r\nX: ")
         for _ in range(10):
-            assert served.ask("/readyz")[0] == 200
+            assert patient.ask("/readyz")[0] == 200
         for client in clients[: 3 * AT_ONCE]:
             assert client.recv(1) == b""
 
