@@ -39,7 +39,7 @@ def round_values(low: float, high: float) -> list[float]:
 def cycles(begin: int, end: int) -> list[tuple[int, str]]:
     """(time, what it says) of ticks at round numbers of cycles."""
     return [
-        (round(at * CYCLE), f"{at:.0f}")
+        (round(at * CYCLE), f"cycle {at:.0f}")
         for at in round_values(begin / CYCLE, max(end, begin + 4 * CYCLE) / CYCLE)
         if at == at // 1 and at * CYCLE <= end
     ]

@@ -42,6 +42,6 @@ rect.silent, rect.none { fill: var(--soft); }
 @media print { body { max-width: none; margin: 0; font-size: 10pt; }
   h2, h3, figcaption { break-after: avoid; } figure, tr { break-inside: avoid; }
   .wide { overflow: visible; } th, td { padding-right: .6rem; }
-  a { color: inherit; text-decoration: none; }
+  svg.bar { width: 4rem; } a { color: inherit; text-decoration: none; }
   * { print-color-adjust: exact; } }
 """

@@ -20,11 +20,12 @@ from loader.qualityrules import rule_of
 from loader.qualitysettings import ParameterRule, QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR, Readings, Series
 from loader.records import Counts
-from loader.validation.axes import times
+from loader.validation.axes import cycles, times
 from loader.validation.plots import BASE, TOP, completeness, values
 from loader.validation.report import LISTED, PLOTS
 from loader.validation.result import Tally
 from loader.validation.ruletext import sentences
+from loader.validation.stamps import CYCLE
 from tests.unit.validated import LONG, validated, write
 
 
@@ -147,7 +148,9 @@ def test_times_have_few_round_ticks(begin: int, power: int, factor: int) -> None
 
 
 def test_ticks_are_those_of_a_calendar() -> None:
-    """Midnights, Mondays, the first of a month."""
+    """Midnights, Mondays, the first of a month; or round numbers of cycles."""
+    assert cycles(CYCLE, 192 * CYCLE) == [(n * CYCLE, f"cycle {n}") for n in (50, 100, 150)]
+    assert cycles(CYCLE, 2 * CYCLE) == [(n * CYCLE, f"cycle {n}") for n in (1, 2)]
     day = parse_time("2024-02-27T07:30:00Z")
     assert [said for _, said in times(day, day + 9 * HOUR)][:2] == ["08:00", "10:00"]
     assert [said for _, said in times(day, day + 3 * DAY)][:2] == ["02-27 12:00", "02-28 00:00"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,3 +48,19 @@ def test_readings_come_out_by_series_and_as_they_came(
     seen = [s for one in portions for s in sorted(set(one.readings.series.tolist()))]
     assert len(seen) == len(set(seen))
     assert Readings.concat([one.readings for one in portions]).tests.sum() == 0
+
+
+def test_a_reading_takes_twenty_bytes() -> None:
+    """Time, value and line; what is the same for all of them is held once."""
+    tracemalloc.start()
+    try:
+        held = Shelf()
+        for table in range(50):
+            lines = np.arange(table * 4000, table * 4000 + 4000)
+            held.put(
+                np.arange(4000) % 7, lines * 10, lines / 2, np.zeros(4000), lines, 3, np.full(4000, -1)
+            )
+        bytes_held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 20 <= bytes_held / len(held) < 21
