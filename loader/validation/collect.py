@@ -103,6 +103,9 @@ class Collector:
                     )
         finally:
             file.naive = clock.naive
+            if clock.shifted:
+                what = "times stand in an hour that clocks skip or have twice: taken for the first"
+                file.notes.append(f"{clock.shifted:,} {what}")
 
     def part(self, block: int) -> int:
         """The index of this block of the file at hand."""

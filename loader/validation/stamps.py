@@ -39,13 +39,15 @@ class Clock:
     zone      of times that name none
     dayfirst  whether 03/04/2024 is the 3rd of April
     naive     how many times named no zone
+    shifted   how many of them stand in an hour that the zone's clocks skip or have twice
     """
 
     zone: tzinfo = UTC
     dayfirst: bool = True
     cycles: bool = False
     naive: int = 0
-    _known: dict[Any, tuple[int, bool]] = field(default_factory=dict)
+    shifted: int = 0
+    _known: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
     def read(self, values: Sequence[Any]) -> Int64:
         """Microseconds UTC of each; NONE where it cannot be read."""
@@ -53,25 +55,27 @@ class Clock:
         known = self._known
         if len(known) > _REMEMBERED:
             known.clear()
-        naive = 0
+        naive = shifted = 0
         for i, value in enumerate(values):
             try:
                 found = known[value]
             except KeyError:
                 found = known[value] = self._read(value)
             except TypeError:
-                found = (NONE, False)
+                found = (NONE, 0)
             out[i] = found[0]
-            naive += found[1]
+            naive += found[1] > 0
+            shifted += found[1] > 1
         self.naive += naive
+        self.shifted += shifted
         return out
 
-    def _read(self, value: Any) -> tuple[int, bool]:
-        """(microseconds, whether it named no zone)."""
+    def _read(self, value: Any) -> tuple[int, int]:
+        """(microseconds, 0 with a zone, 1 without, 2 without where the clocks are changed)."""
         if self.cycles:
-            return _cycle(value), False
+            return _cycle(value), 0
         if isinstance(value, bool) or value is None:
-            return NONE, False
+            return NONE, 0
         if isinstance(value, date):
             return self._micros(
                 value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
@@ -79,16 +83,18 @@ class Clock:
         text = value.strip() if isinstance(value, str) else repr(value)
         counted = _counted(text)
         if counted != NONE or not text.isascii():
-            return counted, False
+            return counted, 0
         at = _iso(text) or _written(text, self.dayfirst)
-        return (NONE, False) if at is None else self._micros(at)
+        return (NONE, 0) if at is None else self._micros(at)
 
-    def _micros(self, at: datetime) -> tuple[int, bool]:
+    def _micros(self, at: datetime) -> tuple[int, int]:
         naive = at.tzinfo is None
         try:
-            return ((at.replace(tzinfo=self.zone) if naive else at) - _EPOCH) // _MICROSECOND, naive
+            here = at.replace(tzinfo=self.zone) if naive else at
+            shifted = naive and here.utcoffset() != here.replace(fold=1).utcoffset()
+            return (here - _EPOCH) // _MICROSECOND, naive + shifted
         except (OverflowError, ValueError):
-            return NONE, False
+            return NONE, 0
 
 
 def _iso(text: str) -> datetime | None:

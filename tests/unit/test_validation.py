@@ -101,6 +101,19 @@ def test_times_in_many_forms(tmp_path: Path, text: str, utc: str) -> None:
     assert only(validated(path, zone=ZoneInfo("America/Toronto"))).first == parse_time(utc)
 
 
+def test_hours_that_clocks_skip_or_have_twice_are_noted(tmp_path: Path) -> None:
+    """They repeat, or are missing, and the user is told why."""
+    from zoneinfo import ZoneInfo
+
+    stamps = ["2024-10-27 01:30", "2024-10-27 02:30", "2024-10-27 02:30", "2024-10-27T02:30+01:00"]
+    text = "time,pm25\n" + "".join(f"{one},{i}\n" for i, one in enumerate([*stamps, "2024-03-31 02:30"]))
+    found = validated(write(tmp_path, "a.csv", text), zone=ZoneInfo("Europe/Paris"))
+    (note,) = found.files[0].notes
+    assert note == "3 times stand in an hour that clocks skip or have twice: taken for the first"
+    assert only(found).repeats.other == 1
+    assert validated(tmp_path / "a.csv").files[0].notes == []
+
+
 def test_days_and_months_are_told_apart_by_the_whole_file(tmp_path: Path) -> None:
     """03/04 is what the other rows make of it; where they say nothing, that is said."""
     text = "time,parameter,value\n03/04/2024,pm25,1\n04/13/2024,pm25,1\n"
