@@ -309,8 +309,10 @@ class Reports(Protocol):
     def limit_events(self, source: str | None, since: int) -> list[LimitEvent]:
         """Events that last, or ended after `since`, by series and time."""
 
-    def quality(self, source: str | None, since: int, until: int) -> Iterator[QualityDay]:
-        """Days that begin in [since, until), by series and day."""
+    def quality(
+        self, source: str | None, since: int, until: int, series_ids: Sequence[int] | None = None
+    ) -> Iterator[QualityDay]:
+        """Days that begin in [since, until), by series and day; of these series only, where given."""
 
     def cadences(self, source: str | None) -> dict[int, tuple[Cadence, ...]]:
         """What was learned, by series id, ascending in time."""

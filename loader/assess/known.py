@@ -45,12 +45,16 @@ class Known:
         standings: dict[int, dict[str, Standing]] = {}
         for standing in store.standings(source):
             standings.setdefault(standing.series_id, {})[standing.detector] = standing
-        since = min(one.window.start for one in pending) // DAY * DAY
-        until = max(one.window.end for one in pending)
+        # Who has news of years ago is asked for these years, and nobody else.
+        alike: dict[int, list[Pending]] = {}
+        for one in pending:
+            alike.setdefault(one.window.start // DAY * DAY, []).append(one)
         shortcomings: dict[int, dict[int, tuple[int, int]]] = {}
-        for day in store.quality(source, since, until):
-            if day.series_id in ids and (day.late or day.duplicate):
-                shortcomings.setdefault(day.series_id, {})[day.day] = (day.late, day.duplicate)
+        for since, those in alike.items():
+            until = max(one.window.end for one in those)
+            for day in store.quality(source, since, until, [one.series_id for one in those]):
+                if day.late or day.duplicate:
+                    shortcomings.setdefault(day.series_id, {})[day.day] = (day.late, day.duplicate)
         newest = [one.last_time for one in series.values() if one.id in ids and one.last_time is not None]
         window = Window(min(newest, default=0) - history - DAY, max(newest, default=0))
         anomalies: dict[tuple[int, str], set[int]] = {}

@@ -52,6 +52,8 @@ def test_an_assessment_is_kept_whole(loading: Loading, query: Query) -> None:
     assert [(a.series_id, a.time) for a in store.anomalies("src", *EVER)] == [
         (one, at(3)), (two, at(3)), (one, at(4)), (two, at(4))
     ]  # fmt: skip
+    assert [d.series_id for d in store.quality("src", *EVER, [two, two + 1])] == [two]
+    assert list(store.quality("src", *EVER, [])) == list(store.quality("other", *EVER, [one])) == []
     store.assess(loading.lease, full(two))
     assert query("SELECT count(*) FROM anomaly") == [(4,)]
 

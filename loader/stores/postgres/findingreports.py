@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from loader.findings import Cadence, FoundAnomaly, FoundDrift, Model, Pending, QualityDay, Standing
 from loader.readings import Window
 from loader.stores.postgres.reports import PostgresReports
-from loader.stores.postgres.times import clamped, micros
+from loader.stores.postgres.times import array, clamped, micros
 
 CHUNK = 10_000
 """Rows asked for at once: whoever dawdles over them holds no transaction open."""
@@ -22,8 +22,16 @@ class PostgresFindings(PostgresReports):
             for number, start, end in self._rows("pending", {"source": source})
         ]
 
-    def quality(self, source: str | None, since: int, until: int) -> Iterator[QualityDay]:
-        parameters = {"source": source, "since": clamped(since), "until": clamped(until), "limit": CHUNK}
+    def quality(
+        self, source: str | None, since: int, until: int, series_ids: Sequence[int] | None = None
+    ) -> Iterator[QualityDay]:
+        parameters = {
+            "source": source,
+            "since": clamped(since),
+            "until": clamped(until),
+            "ids": None if series_ids is None else array(series_ids),
+            "limit": CHUNK,
+        }
         number, day = -1, clamped(since)
         while True:
             rows = self._rows("quality", {**parameters, "id": number, "day": day})

@@ -103,6 +103,7 @@ SELECT q.series_id, q.day, q.due, q.observed, q.good, q.unevaluated, q.suspect, 
        q.late, q.duplicate, q.inconsistent, q.score
 FROM quality q JOIN series s ON s.id = q.series_id
 WHERE (%(source)s::text IS NULL OR s.source = %(source)s) AND q.day >= %(since)s AND q.day < %(until)s
+  AND (%(ids)s::integer[] IS NULL OR q.series_id = ANY (%(ids)s::integer[]))
   AND (q.series_id, q.day) > (%(id)s, %(day)s)
 ORDER BY q.series_id, q.day LIMIT %(limit)s;
 

@@ -109,10 +109,14 @@ class SQLiteReports:
             rows = connection.execute(SQL["pending"], (source,)).fetchall()
         return [Pending(number, Window(start, end)) for number, start, end in rows]
 
-    def quality(self, source: str | None, since: int, until: int) -> Iterator[QualityDay]:
+    def quality(
+        self, source: str | None, since: int, until: int, series_ids: Sequence[int] | None = None
+    ) -> Iterator[QualityDay]:
         with self._database.reading() as connection:
-            ids = connection.execute(SQL["series_ids"], (source,)).fetchall()
-        for (number,) in ids:
+            ids = [number for (number,) in connection.execute(SQL["series_ids"], (source,))]
+        if series_ids is not None:
+            ids = sorted(set(series_ids).intersection(ids))
+        for number in ids:
             with self._database.reading() as connection:
                 rows = connection.execute(SQL["quality_days"], (number, since, until)).fetchall()
             yield from (QualityDay(*row) for row in rows)
