@@ -115,11 +115,12 @@ def _climatology(test: Climatology, rows: Rows, at: int, flag: Flag, unit: str) 
 def _flat(test: FlatLine, rows: Rows, at: int, flag: Flag, unit: str) -> str:
     series = int(rows.series[at])
     threshold = test.fail if flag == Flag.FAIL else test.suspect
-    steps = int(test.steps(threshold)[series])
-    values = rows.number[at - steps : at + 1]
+    last = np.array([at])
+    first = int(test.opening(rows, last, test.steps(threshold)[[series]])[0])
+    values = rows.number[first : at + 1]
     low, high = np.nanmin(values), np.nanmax(values)
     return (
-        f"{steps + 1} readings in {duration(int(rows.time[at] - rows.time[at - steps]))} span "
+        f"{len(values)} readings in {duration(int(rows.time[at] - rows.time[first]))} span "
         f"{high - low:.6g}{unit} about {values[-1]:.10g}; they may stand still for "
         f"{duration(int(threshold[series]))}"
     )

@@ -23,7 +23,8 @@ MOST_DECIMALS = 6
 @dataclass(frozen=True, slots=True, eq=False)
 class FlatLine:
     """Values that have not moved: with c = threshold // cadence (1 at least), the c + 1 rows that
-    end here span less than `tolerance`, or nothing at all.
+    end here span less than `tolerance`, or nothing at all. Where rows come faster than the cadence
+    says, these are all rows of c cadences, which have to reach back over more than c - 1 of them.
 
     suspect, fail  int64    microseconds the value may stand still; 0 is not given
     tolerance      float64  in units of the value; with 0 only equal values are flat
@@ -31,8 +32,8 @@ class FlatLine:
     gap            int64    rows further apart than this many microseconds end the run, and the
                             c + 1 rows have to lie within threshold + gap
 
-    Rows without a value count among the c + 1; half of them have to have one, and two at least.
-    Rows before there are c + 1 are good.
+    Rows without a value count among them; half of them have to have one, and two at least.
+    Rows before there are so many are good.
 
     Reach: threshold + gap before.
     """
@@ -79,6 +80,18 @@ class FlatLine:
                     flag[self._flat(rows, ends, start, threshold, tolerance)] = level
         return rows.finish(flag, self.ruled)
 
+    def opening(self, rows: Rows, last: Int64, c: Int64) -> Int64:
+        """The first row of the stretch that each row of `last` ends; it has c rows before it."""
+        first = last - c
+        since = rows.time[last] - c * _at(rows, last, self.cadence)
+        fast = np.flatnonzero(rows.time[first] > since)
+        run = np.searchsorted(rows.first, last[fast], side="right") - 1
+        for number in np.unique(run).tolist():
+            these, begin = fast[run == number], rows.first[number]
+            time = rows.time[begin : begin + rows.length[number]]
+            first[these] = begin + np.searchsorted(time, since[these], side="left")
+        return first
+
     def _broken(self, rows: Rows) -> Bool:
         """Rows that no run goes back beyond: the first of a series, the first after a gap."""
         broken = np.empty(len(rows), bool)
@@ -88,11 +101,13 @@ class FlatLine:
 
     def _flat(self, rows: Rows, ends: Int64, start: Int64, threshold: Int64, tolerance: Float64) -> Int64:
         """Those of `ends` that end a flat line of this threshold; `start` is how far each may go back."""
-        c = _at(rows, ends, self.steps(threshold))
-        first = ends - c
-        kept = (c > 0) & (first >= start)
-        first, last = first[kept], ends[kept]
-        kept = rows.time[last] - rows.time[first] <= _at(rows, last, threshold + self.gap)
+        c = np.broadcast_to(_at(rows, ends, self.steps(threshold)), ends.shape)
+        kept = (c > 0) & (ends - c >= start)
+        last, start, c = ends[kept], start[kept], c[kept]
+        first, cadence = self.opening(rows, last, c), _at(rows, last, self.cadence)
+        span = rows.time[last] - rows.time[first]
+        kept = (first >= start) & (span > (c - 1) * cadence)
+        kept &= span <= _at(rows, last, threshold + self.gap)
         if len(rows.absent):
             valued = counts(~np.isnan(rows.number), first, last)
             kept &= (valued >= 2) & (2 * valued > last - first)

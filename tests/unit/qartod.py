@@ -156,13 +156,16 @@ def flat_line(test: FlatLine, s: int, times: list[int], values: list[float]) -> 
             if not (cadence and threshold):
                 continue
             c = max(1, threshold // cadence)
-            window = range(i - c, i + 1)
-            if i < c or times[i] - times[i - c] > threshold + gap:
+            if i < c:
+                continue
+            first = min(i - c, next(j for j in range(i + 1) if times[j] >= times[i] - c * cadence))
+            window = range(first, i + 1)
+            if not (c - 1) * cadence < times[i] - times[first] <= threshold + gap:
                 continue
             if any(times[j] - times[j - 1] > gap for j in window[1:]):
                 continue
             seen = [values[j] for j in window if math.isfinite(values[j])]
-            if len(seen) >= max(2, (c + 1) / 2) and (
+            if len(seen) >= max(2, len(window) / 2) and (
                 max(seen) - min(seen) < tolerance or max(seen) == min(seen)
             ):
                 flag = level

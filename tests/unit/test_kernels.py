@@ -182,6 +182,17 @@ def test_a_flat_line_reaches_back_just_so_far() -> None:
     assert flat.flags(edge).tolist() == [1, 1, 1, 1, 3, 3]
 
 
+def test_a_sensor_faster_than_its_cadence_may_stand_still_as_long() -> None:
+    """Every 15 minutes where the cadence says an hour: flat after more than three of four hours, not
+    after four steps; and a value that moved within the four hours keeps it from being flat."""
+    quarter = 15 * 60_000_000
+    flat = FlatLine(*one(16 * quarter, 0, 0.0, 4 * quarter, 8 * quarter))
+    still = of_one(*[5.0] * 20, step=quarter)
+    assert flat.flags(still).tolist() == [1] * 13 + [3] * 7
+    moved = of_one(*[5.0] * 20, 7.0, *[5.0] * 17, step=quarter)
+    assert flat.flags(moved).tolist() == [1] * 13 + [3] * 7 + [1] * 17 + [3]
+
+
 def test_zero_is_a_threshold_and_nan_is_none() -> None:
     """A spike threshold of 0 objects to any difference; one not given objects to none."""
     rows = of_one(0.0, 9.0, 0.0, 0.0)
