@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC
 from email import message_from_bytes
 from email.headerregistry import Address
 from email.policy import SMTP as SMTP_POLICY
@@ -59,7 +60,7 @@ def test_a_mail_is_delivered_encrypted_and_logged_in(security: str) -> None:
     assert message["Subject"] == "[critical] openaq: 3 runs failed in a row"
     assert message["From"] == "Loader <loader@example.org>"
     assert message["To"] == f"{ADA}, Bob <{BOB}>"
-    assert message["Date"].datetime.timestamp() == NOW / 1e6
+    assert message["Date"].datetime.replace(tzinfo=UTC).timestamp() == NOW / 1e6
     assert message["Message-ID"] == "<n-1@example.org>"
     assert message["Auto-Submitted"] == "auto-generated"
     text, page = mail.part("plain"), mail.part("html")

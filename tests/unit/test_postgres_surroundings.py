@@ -252,7 +252,7 @@ def test_late_and_repeated_readings_count_for_their_days(url: str, store: Postgr
         store.commit(lease, replace(made, progress=covered, repeated=again), good)
     days = postgres.rows(
         url,
-        "SELECT sensor, to_char(day, 'MM-DD'), late, duplicate FROM quality"
+        "SELECT sensor, to_char(day AT TIME ZONE 'UTC', 'MM-DD'), late, duplicate FROM quality"
         " JOIN series ON series.id = series_id ORDER BY 1, 2",
     )
     assert days == [("s0", "01-29", 1, 4), ("s0", "01-30", 2, 2), ("s1", "01-31", 0, 2)]
