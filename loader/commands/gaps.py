@@ -163,7 +163,9 @@ def _heal(context: Context, works: Mapping[str, Heal], *, detach: bool, as_json:
 
 def _outcome(one: Carried) -> dict[str, Any]:
     errors = [report.error for report in one.reports if report.error]
-    return {"source": one.source, **one.result, **({"error": errors[-1]} if errors else {})}
+    # A request keeps as text what is not to be added up over its runs.
+    figures = {name: int(value) if name == "left" else value for name, value in one.result.items()}
+    return {"source": one.source, **figures, **({"error": errors[-1]} if errors else {})}
 
 
 def _healed(healed: int, left: int) -> str:

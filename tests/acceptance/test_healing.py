@@ -113,7 +113,7 @@ def test_what_nobody_asked_for_is_read_with_since(tmp_path: Path) -> None:
         assert set(causes(rig, "--since", "5d", "--until", "1d")) == {"not asked for"}
         out = rig.loader("gaps", "--heal", "--since", "5d", "--until", "1d", "--json").out
         (done,) = json.loads(out)
-        assert (done["source"], done["left"], done["outcome"]) == ("openaq", "0", "ok")
+        assert (done["source"], done["left"], done["outcome"]) == ("openaq", 0, "ok")
         assert done["healed"] == done["new"] > 2 * 70
         assert causes(rig, "--since", "5d", "--until", "1d") == {}
 
@@ -138,5 +138,5 @@ def test_a_source_that_is_away_heals_nothing(tmp_path: Path) -> None:
             said = rig.loader("gaps", "--heal", "--until", "2h", *args, code=1)
             assert "no connection" in said.out
         (done,) = json.loads(said.out)
-        assert (done["outcome"], done["healed"], done["left"]) == ("failed", 0, f"{sum(before.values())}")
+        assert (done["outcome"], done["healed"], done["left"]) == ("failed", 0, sum(before.values()))
         assert causes(rig, "--until", "2h") == before
