@@ -101,6 +101,8 @@ class _Tail:
     run: int = 0
     level: float = np.nan
     still: int = 0
+    begun: int = 0
+    seen: int = 0
     day: tuple[Int64, Float64] = (np.empty(0, np.int64), np.empty(0))
 
 
@@ -167,9 +169,10 @@ class Learner:
         tail.time, tail.value, tail.usable = time[-2:].copy(), value[-2:].copy(), fit[-2:].copy()
 
     def _stand(self, series: int, cadence: int, readings: Readings, usable: Bool) -> None:
-        """The longest run of equal values, in steps. Missing values do not break it and count;
-        what is suspect or fails ends it. One that went on until a flat line was seen is none: as long
-        as the threshold lets it, every stuck sensor stands still."""
+        """The longest run of equal values, by its steps, or by the clock where these come faster.
+        Missing values do not break it and count; what is suspect or fails ends it. One that went on
+        until a flat line was seen is none: as long as the threshold lets it, every stuck sensor stands
+        still."""
         tail = self._tails[series]
         missing = (readings.flag == Flag.MISSING) | np.isnan(readings.value)
         level = np.where(usable, readings.value, np.nan)
@@ -182,13 +185,18 @@ class Learner:
         moved = ~(filled == before)
         start = np.flatnonzero(moved)
         # The run of the chunk before, which may go on here, and those that begin here.
-        runs = np.diff(np.concatenate([[0], start, [len(level)]])) - 1
+        edges = np.concatenate([[0], start, [len(level)]])
+        runs = np.diff(edges) - 1
         runs[0] += 1 + tail.run
         runs[1:][np.isnan(filled[start])] = 0
+        # The one of the chunk before may have ended with it.
+        until = np.where(edges[1:] > 0, readings.time[edges[1:] - 1], tail.seen)
+        begun = np.concatenate([[tail.begun], readings.time[start]])
+        still = np.minimum(runs * cadence, until - begun)
         stuck = ~usable & ~missing & (readings.tests & np.uint32(Check.FLAT) != 0)
-        ended = runs[:-1][~stuck[start]]
-        self._still = max(self._still, int(ended.max(initial=0)) * cadence)
-        tail.run, tail.level, tail.still = int(runs[-1]), float(filled[-1]), int(runs[-1]) * cadence
+        self._still = max(self._still, int(still[:-1][~stuck[start]].max(initial=0)))
+        tail.run, tail.level, tail.still = int(runs[-1]), float(filled[-1]), int(still[-1])
+        tail.begun, tail.seen = int(begun[-1]), int(readings.time[-1])
 
     def _move(self, series: int, readings: Readings, usable: Bool) -> None:
         """Highest - lowest usable value of the period that each usable reading ends."""

@@ -151,6 +151,10 @@ def test_the_longest_stretch_that_stood_still_counts() -> None:
     assert certain(stuck).still == (24 * HOUR, 48 * HOUR), "what a flat line ends is no stillness to expect"
     stuck.tests[330:340] = Check.SPIKE
     assert certain(stuck).still == (58 * HOUR, 116 * HOUR)
+    value[300:340] = np.arange(40)
+    fast = hourly(value)
+    fast.time[:] = ZERO + np.arange(1000) * (HOUR // 4)
+    assert certain(fast).still == (6 * HOUR, 12 * HOUR), "four readings an hour where one was said"
     without = learned(hourly(value), cadence=0)
     assert without is not None
     assert without.still is None, "without a cadence nothing is said"
@@ -242,6 +246,7 @@ def test_chunks_do_not_matter(cuts: list[int], seed: int) -> None:
     readings.flag[:] = np.where(np.isnan(value), Flag.MISSING, Flag.GOOD)
     readings.flag[draw.random(1200) < 0.05] = Flag.FAIL
     readings.tests[draw.random(1200) < 0.5] = Check.FLAT
+    readings.time[:] = ZERO + np.cumsum(draw.integers(1, 8, 1200)) * (HOUR // 4)
     learner = Learner(climatology=True, attenuated=True)
     for first, last in pairwise(sorted({0, 1200, *cuts})):
         learner.add(7, HOUR, readings.take(np.arange(first, last)))
