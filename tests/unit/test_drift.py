@@ -87,10 +87,10 @@ def test_the_stability_index_sees_a_flat_series_move() -> None:
 
 @given(shift=st.floats(-100, 100), factor=st.floats(0.1, 10))
 def test_effects_do_not_depend_on_the_unit(shift: float, factor: float) -> None:
-    """Both sides in another unit, with another zero, have the same effect sizes."""
+    """Both sides in another unit, with another zero, have the same effect sizes, of just enough values."""
     chance = np.random.default_rng(2)
     a, b = chance.normal(0, 1, 60), chance.normal(1, 2, 60)
-    rule = DriftRule(minimum=10)
+    rule = DriftRule(minimum=len(a))
     one = compare(rule, Window(0, 1), a, b)
     other = compare(rule, Window(0, 1), shift + 1000 + factor * 1e6 * a, shift + 1000 + factor * 1e6 * b)
     assert one is not None
