@@ -71,9 +71,9 @@ def quality_days(
     found = []
     # Most days of a series are alike.
     scores: dict[tuple[int, ...], float | None] = {}
-    told = np.flatnonzero((flags.sum(axis=1) > 0) | (due > 0))
-    for i, (*counts, odd_ones) in zip(told.tolist(), table[told].tolist(), strict=True):
+    for i in np.flatnonzero((flags.sum(axis=1) > 0) | (due > 0)).tolist():
         start = span.start + i * DAY
+        *counts, odd_ones = table[i].tolist()
         key = (*counts, *shortcomings.get(start, (0, 0)), odd_ones)
         if key not in scores:
             scores[key] = day_score(QualityDay(series_id, start, *key), weights)
