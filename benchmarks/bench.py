@@ -266,9 +266,12 @@ class Bench:
             if kind == "generator":
                 times = first.wall_s / ours.wall_s
                 self.report.target("first load, times dlt's generator", times, ">=", 10)
+            cpu = [f"{first.cpu_s / (ours.cpu_s or 1):.1f} of the first load's"]
             ours = lines["1 % new, loader, postgres"]
             times = statistics.median(t.wall_s for t in fresh) / ours.wall_s
             self.report.target(f"1 % new, times dlt {kind}", times, ">=", 2.5)
+            cpu.append(f"{statistics.median(t.cpu_s for t in fresh) / (ours.cpu_s or 1):.1f} of 1 % new's")
+            self.report.fact(f"CPU of dlt {kind}, in times of the loader's", ", ".join(cpu))
         self.api.take_back()
 
     # Lines of the report
