@@ -88,33 +88,33 @@ def flagged(check: Checker, series: Sequence[Series], changed: Readings, stored:
         if len(found) != len(merged) or len(bits) != len(merged):
             raise ValueError(f"the checker answered {len(found)} flags for {len(merged)} readings")
         flag[origin[written]], tests[origin[written]] = found[written], bits[written]
-        differs = (origin < 0) & ((found != merged.flag) | (bits != merged.tests))
-        if differs.any():
-            differs &= affected(reaches, merged, written)
+        differs = np.flatnonzero((origin < 0) & ((found != merged.flag) | (bits != merged.tests)))
+        differs = differs[affected(reaches, merged, written, differs)]
         neighbours.append(merged.with_flags(found, bits).take(differs))
-        for index, window in _touched(merged, written | differs):
+        written[differs] = True
+        for index, window in _touched(merged, written):
             before = touched.get(index, window)
             touched[index] = Window(min(before.start, window.start), max(before.end, window.end))
     return Flagged(changed.with_flags(flag, tests), Readings.concat(neighbours), touched)
 
 
-def affected(reaches: Sequence[Reach], readings: Readings, changed: Bool) -> Bool:
-    """Which readings (sorted by series and time) have a changed one in their reach, or are one."""
-    found = changed.copy()
+def affected(reaches: Sequence[Reach], readings: Readings, changed: Bool, some: Int64) -> Bool:
+    """Which of `some` readings, ascending positions, have a changed one in their reach. The readings
+    are sorted by series and time."""
+    found = np.zeros(len(some), bool)
     for index, part in _runs(readings):
-        reach, time = reaches[index], readings.time[part]
+        mine = slice(*np.searchsorted(some, [part.start, part.stop]))
         at = np.flatnonzero(changed[part])
-        if not len(at):
+        if mine.start == mine.stop or not len(at):
             continue
-        moved = time[at]
-        low = np.searchsorted(moved, time - reach.before, side="left")
-        high = np.searchsorted(moved, time + reach.after, side="right")
+        reach, time, rows = reaches[index], readings.time[part], some[mine] - part.start
+        low = np.searchsorted(time[at], time[rows] - reach.before, side="left")
+        high = np.searchsorted(time[at], time[rows] + reach.after, side="right")
         near = high > low
         if reach.rows:
-            rows = np.arange(len(time))
             below = np.searchsorted(at, rows - reach.rows, side="left")
             near |= np.searchsorted(at, rows + reach.rows, side="right") > below
-        found[part] |= near
+        found[mine] = near
     return found
 
 
