@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from loader.quality.checks import check_names
 from loader.quality.rules import OPEN, Span
@@ -17,9 +18,14 @@ from loader.validation.axes import LARGEST, cycles, round_values, times
 from loader.validation.html import text
 from loader.validation.result import Tally, when
 
+Float32 = npt.NDArray[np.float32]
+
 WIDTH, HEIGHT = 720, 190
 LEFT, RIGHT, TOP, BOTTOM = 58, 8, 20, 22
 INNER, BASE = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM
+
+AT_ONCE = 250_000
+"""So many readings are placed together."""
 
 POINTS = 400
 """So many flagged readings are drawn at most, spread evenly."""
@@ -55,13 +61,15 @@ def values(tally: Tally, readings: Readings, fail: Span = OPEN, suspect: Span = 
     ones as ticks below; gaps are shaded, and the line is broken there. `fail` and `suspect` are the
     ranges it was checked against (NaN: open)."""
     time, value, flag = readings.time, readings.value, readings.flag
-    order = np.argsort(time, kind="stable")
-    if (order[1:] < order[:-1]).any():
+    if (time[1:] < time[:-1]).any():
         # The blocks of a sample, of a file that runs backwards.
-        return values(tally, readings.take(order), fail, suspect)
+        return values(tally, readings.take(np.argsort(time, kind="stable")), fail, suspect)
     real = (flag != Flag.MISSING) & np.isfinite(value)
     scale = _Scale(int(time[0]), int(time[-1]), *_span(value[real], _usual(tally, value, flag)[real]))
-    x, y = scale.x(time), scale.y(np.where(real, value, np.nan))
+    x, y = np.empty(len(time), np.float32), np.empty(len(time), np.float32)
+    for low in range(0, len(time), AT_ONCE):
+        part = slice(low, low + AT_ONCE)
+        x[part], y[part] = scale.x(time[part]), scale.y(np.where(real[part], value[part], np.nan))
     unit = tally.series.unit
     parts = [
         *_gaps(tally, time, scale),
@@ -154,8 +162,9 @@ def _broken(tally: Tally, time: Int64) -> Bool:
     broken = np.zeros(len(time), bool)
     if tally.cadences:
         starts, seconds = (np.array(column) for column in zip(*tally.cadences, strict=True))
-        at = np.maximum(np.searchsorted(starts, time[1:], side="left") - 1, 0)
-        broken[1:] = np.diff(time) > 1.5 * SECOND * seconds[at]
+        if len(starts) > 1:
+            seconds = seconds[np.maximum(np.searchsorted(starts, time[1:], side="left") - 1, 0)]
+        broken[1:] = np.diff(time) > 1.5 * SECOND * seconds
     broken[np.searchsorted(time, [first for first, _ in tally.pieces])] = True
     return broken
 
@@ -176,7 +185,7 @@ def _gaps(tally: Tally, time: Int64, scale: _Scale) -> Iterator[str]:
         yield f'<rect class="gap" {where}><title>{said}</title></rect>'
 
 
-def _path(x: Float64, y: Float64, at: Int64, broken: Bool) -> str:
+def _path(x: Float32, y: Float32, at: Int64, broken: Bool) -> str:
     """The line through the rows `at`, thinned to the highest and the lowest of each pixel."""
     if not len(at):
         return ""
@@ -192,17 +201,18 @@ def _path(x: Float64, y: Float64, at: Int64, broken: Bool) -> str:
     return "".join(drawn)
 
 
-def _thinned(x: Float64, y: Float64) -> Int64:
+def _thinned(x: Float32, y: Float32) -> Int64:
     """Positions of the lowest and the highest row of each pixel, in their order."""
-    n = len(x)
-    if n <= 2 * INNER:
-        return np.arange(n)
-    pixel = np.floor(x).astype(np.int64)
-    group = np.cumsum(np.append(True, pixel[1:] != pixel[:-1])) - 1
-    order = np.lexsort((y, group))
-    edge = np.flatnonzero(np.append(True, group[order][1:] != group[order][:-1]))
-    last = np.append(edge[1:], n) - 1
-    return np.unique(np.concatenate([order[edge], order[last]]))
+    if len(x) <= 2 * INNER:
+        return np.arange(len(x))
+    kept = []
+    for low in range(0, len(x), AT_ONCE):
+        pixel = np.floor(x[low : low + AT_ONCE])
+        order = np.lexsort((y[low : low + AT_ONCE], pixel))
+        edge = np.flatnonzero(np.append(True, np.diff(pixel[order]) != 0))
+        last = np.append(edge[1:], len(order)) - 1
+        kept += [low + order[edge], low + order[last]]
+    return np.unique(np.concatenate(kept))
 
 
 def _spread(at: Int64, most: int) -> Int64:
@@ -212,7 +222,7 @@ def _spread(at: Int64, most: int) -> Int64:
     return chosen
 
 
-def _ticks(x: Float64) -> Iterator[str]:
+def _ticks(x: Float32) -> Iterator[str]:
     """Missing readings, one tick a pixel."""
     pixels = np.unique(np.floor(x)).tolist()
     if pixels:
