@@ -67,6 +67,8 @@ class Assessor(Plan):
             if self.anomalies.enabled and self.anomalies.forest.enabled:
                 # Before the series are taken off the pending list: whoever is killed does it again.
                 self._stations(jobs)
+                # A station that is never fit for a forest is read again each time.
+                watch.read = 0
             looks = (look for job in jobs if not watch.over and (look := job.front()) is not None)
             self._write(store, lease, watch, looks)
             looks = (look for job in jobs if not watch.over for look in job.history())

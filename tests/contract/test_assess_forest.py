@@ -13,7 +13,7 @@ from builders import Loading, Row, at, series
 from stores import AnyStore
 
 from loader.analysissettings import AnomalySettings, DriftSettings, ForestSettings
-from loader.assess import Assessor
+from loader.assess import Assessor, Left
 from loader.findings import FoundAnomaly, Model
 from loader.quality import forest
 from loader.quality.checks import Checks
@@ -29,9 +29,9 @@ FOREST = "isolation_forest"
 ON = AnomalySettings(forest=ForestSettings(enabled=True, healthy=14 * DAY, refit=7 * DAY))
 
 
-def assess(loading: Loading, settings: AnomalySettings = ON) -> None:
-    made = Assessor(settings, DriftSettings(enabled=False), Checks(lambda _: Rule()))
-    made(loading.store, loading.lease, threading.Event(), lambda: None)
+def assess(loading: Loading, settings: AnomalySettings = ON, **more: Any) -> Left:
+    made = Assessor(settings, DriftSettings(enabled=False), Checks(lambda _: Rule()), **more)
+    return made(loading.store, loading.lease, threading.Event(), lambda: None)
 
 
 def station(first: int, last: int) -> list[Row]:
@@ -174,3 +174,13 @@ def test_without_the_extra_it_is_refused_by_name(monkeypatch: pytest.MonkeyPatch
         wiring.build_assessor(config, "demo")
     *_, found = look(Context(path), ())
     assert (found.subject, found.ok, "sensor-loader[analysis]" in found.detail) == ("config", False, True)
+
+
+def test_a_station_unfit_for_a_forest_keeps_no_series_from_being_assessed(store: AnyStore) -> None:
+    """Though its weeks alone are more than one assessment looks at, a series is done each time."""
+    made = Loading(store)
+    made.commit([(one, hour, None if hour % 2 else v) for one, hour, v in station(1, 15 * 24)])
+    for done in range(1, len(SENSORS) + 1):
+        assess(made, rows=100)
+        assert len({one.series_id for one in store.standings("src")}) == done
+    assert store.models("src") == []
