@@ -39,7 +39,7 @@ def rule(rig: Rig, text: str) -> None:
 def documented() -> str:
     """The configuration that the how-to gives as an example."""
     found = re.search(
-        r"^```yaml\n(quality:\n  parameters:\n    pm25:\n      policy: .*?)\n```",
+        r"^```yaml\n(quality:\n  parameters:\n    pm25:\n      unit: .*?)\n```",
         HOW_TO.read_text(),
         re.M | re.S,
     )
