@@ -5,7 +5,7 @@ SHELL = /bin/sh
 VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-virtualenv
-# Quick tests wait half of their time: three at once keep two cores busy.
+# Quick tests wait for processes: three at once keep two cores busy.
 WORKERS = 3
 SEED =
 ARGS =
