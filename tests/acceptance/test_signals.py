@@ -19,7 +19,7 @@ sources:
   demo:
     type: simulator
     stations: 3
-    initial: 700d
+    initial: {days}d
     concurrency: 2
     latency: {latency}
 """
@@ -39,11 +39,11 @@ def ended() -> Iterator[None]:
 STARTED: list[subprocess.Popen[str]] = []
 
 
-def start(folder: Path, latency: str, *args: str) -> subprocess.Popen[str]:
+def start(folder: Path, latency: str, days: int = 700) -> subprocess.Popen[str]:
     config = folder / "config.yaml"
-    config.write_text(CONFIG.format(folder=folder, latency=latency))
+    config.write_text(CONFIG.format(folder=folder, latency=latency, days=days))
     process = subprocess.Popen(
-        [sys.executable, "-m", "loader", "-c", str(config), "run", "--log-level", "debug", "--json", *args],
+        [sys.executable, "-m", "loader", "-c", str(config), "run", "--log-level", "debug", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -96,13 +96,13 @@ def test_a_signal_finishes_the_batch_and_exits(tmp_path: Path, number: int, code
 
 def test_a_second_signal_leaves_at_once_and_loses_nothing(tmp_path: Path) -> None:
     """Whatever was committed stays; the next run closes the dead one and continues."""
-    process = start(tmp_path, "2s")
+    process = start(tmp_path, "2s", days=60)
     until(process, "run.begin")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode in (130, 143)
-    process = start(tmp_path, "0s")
+    process = start(tmp_path, "0s", days=60)
     process.communicate(timeout=120)
     assert process.returncode == 0
     assert rows(tmp_path, "SELECT outcome FROM run ORDER BY id") == [("interrupted",), ("ok",)]
