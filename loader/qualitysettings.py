@@ -224,6 +224,11 @@ class ParameterRule(UnitRule):
         if self.model_fields_set & {"range", "ranges"}:
             units = {unit: _without_range(rule) for unit, rule in wider.units.items()}
             wider = wider.model_copy(update={"range": None, "ranges": {}, "units": units})
+        if self.unit is not None:
+            # The wider rule knows other units; whoever names one wants no other.
+            wider = wider.model_copy(
+                update={name: _only(self.unit, getattr(wider, name)) for name in ("ranges", "units")}
+            )
         general = UnitRule.model_construct(
             **{name: getattr(self, name) for name in self.model_fields_set if name in UnitRule.model_fields}
         )
@@ -317,6 +322,11 @@ class SourceQuality(Settings):
     sentinels: tuple[float, ...] | None = Field(
         None, description="values that stand for no value, instead of quality.sentinels"
     )
+
+
+def _only(unit: str, of_units: dict[str, Any]) -> dict[str, Any]:
+    """What is said of that unit, however it is spelled."""
+    return {name: said for name, said in of_units.items() if plain_unit(name) == plain_unit(unit)}
 
 
 def laid(narrow: dict[str, ParameterRule], wide: dict[str, ParameterRule]) -> dict[str, ParameterRule]:

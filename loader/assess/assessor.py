@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from loader.assess.findings import Verdict, judge
-from loader.assess.job import PART, Job, Look, Plan, Watch
+from loader.assess.job import TOGETHER, Job, Look, Plan, Watch
 from loader.assess.known import Known
 from loader.assess.near import Network, compare
 from loader.assess.stations import Station
@@ -100,13 +100,13 @@ class Assessor(Plan):
     def _write(self, store: Database, lease: Lease, watch: Watch, looks: Iterable[Look]) -> None:
         """Judge and write what was found, of as many series at once as can be held."""
         held: list[Look] = []
-        room = PART
+        room = TOGETHER
         for look in looks:
             held.append(look)
             room -= look.readings + len(look.found.days)
             if room <= 0:
                 self._together(store, lease, watch, held)
-                held, room = [], PART
+                held, room = [], TOGETHER
         self._together(store, lease, watch, held)
 
     def _together(self, store: Database, lease: Lease, watch: Watch, looks: Sequence[Look]) -> None:

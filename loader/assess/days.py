@@ -1,10 +1,10 @@
 """The quality of a series, day by day, from its stored readings. Pure.
 
 A day is (00:00, 24:00] UTC. Readings are due by the cadence of their time, on a grid through the
-day's first stamp, or where the day is silent through the last one before; from the first reading
-of the series on, and not beyond the newest. Observed is how many places of the grid have a value:
-a reading counts for the place nearest to it, so stamps may wander, and what comes more often than
-expected counts once.
+middle one of the day's stamps, so that neither stamps that wander nor one that strays shift it; where
+the day is silent, through the last one before. They are due from the first reading of the series on,
+and not beyond the newest. Observed is how many places of the grid have a value: a reading counts for
+the place nearest to it, and what comes more often than expected counts once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from loader.assess.columns import Columns
 from loader.findings import QualityDay
-from loader.quality.cadence import Episode, off_grid, stretches
+from loader.quality.cadence import WANDER, Episode, off_grid, stretches
 from loader.quality.score import Weights, day_score
 from loader.readings import DAY, SECOND, Bool, Check, Flag, Int64, Window
 
@@ -121,21 +121,54 @@ def _pieces(
 
 def _expected(pieces: _Pieces, stamps: Int64, valued: Int64) -> tuple[Int64, Int64]:
     """(due, observed) of each piece. `stamps` are those of all readings, and behind them the one
-    before the first; `valued` those of readings with a value."""
+    before the first; `valued` those of readings with a value.
+
+    Where stamps wander, a place that lies as near to an end of its piece and has no reading is not
+    due: its reading may have come on the other side, and each day is counted by itself.
+    """
+    phase, step, many = _phases(pieces, stamps), pieces.step, len(pieces.start)
+    before, last = (pieces.start - phase) // step, (pieces.end - phase) // step
+    piece, inside = pieces.of(valued)
+    piece, valued = piece[inside], valued[inside]
+    place = (valued - phase[piece] + step[piece] // 2) // step[piece]
+    off = np.abs(valued - phase[piece] - place * step[piece])
+    steady = off <= WANDER / 2 * step[piece]
+    wander = np.zeros(many, np.int64)
+    np.maximum.at(wander, piece[steady], off[steady])
+    place = np.clip(place, before[piece] + 1, last[piece])
+    new = np.ones(len(place), bool)
+    new[1:] = (place[1:] != place[:-1]) | (piece[1:] != piece[:-1])
+    new &= (last > before)[piece]
+    piece, place = piece[new], place[new]
+    came = np.bincount(piece, minlength=many)
+    due = last - before
+    for edge, room in (
+        (before + 1, phase + (before + 1) * step - pieces.start - 1),
+        (last, pieces.end - phase - last * step),
+    ):
+        spared = (room < wander) & (last > before)
+        spared[piece[place == edge[piece]]] = False
+        due -= spared
+    return np.maximum(due, came), came
+
+
+def _phases(pieces: _Pieces, stamps: Int64) -> Int64:
+    """A place of each piece's grid: see the head of this file. `stamps` as in `_expected`."""
     start, end, step = pieces.start, pieces.end, pieces.step
     time = stamps[:-1]
     at = np.searchsorted(time, start, side="right")
     phase = stamps[at]
     silent = (at == len(time)) | (phase > end)
     phase = np.where(silent, stamps[at - 1], phase)
-    wanted = (end - phase) // step - (start - phase) // step
-    piece, inside = pieces.of(valued)
-    piece, valued = piece[inside], valued[inside]
-    place = (valued - phase[piece] + step[piece] // 2) // step[piece]
-    new = np.ones(len(place), bool)
-    new[1:] = (place[1:] != place[:-1]) | (piece[1:] != piece[:-1])
-    came = np.bincount(piece[new], minlength=len(start))
-    return wanted, np.minimum(came, wanted)
+    piece, inside = pieces.of(time)
+    piece, half = piece[inside], step[piece[inside]] // 2
+    off = (time[inside] - phase[piece] + half) % step[piece] - half
+    if off.any():
+        order = np.lexsort((off, piece))
+        many = np.bincount(piece, minlength=len(start))
+        middle = np.cumsum(many) - many + (many - 1) // 2
+        phase[many > 0] += off[order[middle[many > 0]]]
+    return phase
 
 
 def _strayed(pieces: _Pieces, time: Int64) -> Bool:

@@ -25,7 +25,10 @@ from loader.readings import DAY, HOUR, SECOND, Int64, Readings, Window
 from loader.records import StoredSeries
 
 PART = 100_000
-"""Readings of history that are held at once, and of several series that are written together."""
+"""Readings of history that are held at once."""
+
+TOGETHER = 30_000
+"""Readings of several series that are judged and written together."""
 
 _AHEAD = (DAY, 32 * DAY, 1 << 62)
 """How far is looked for the next reading, at first, and then."""

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from builders import Loading, at, series
+from builders import Loading, at, series, span
 from stores import AnyStore
 
-from loader.readings import Reject
+from loader.readings import Progress, Reject
 from tests.checks import Checks
 
 BAD = Reject("p-s1", "schema", "value: expected a number", b'{"value": "x"}', at(3))
@@ -93,6 +93,14 @@ def test_a_replay_marks_what_it_answers(loading: Loading) -> None:
     assert [q.replayed_by for q in loading.store.quarantined("other", 10)] == [None]
     loading.commit(rejects=[BAD])
     assert {q.replayed_by for q in loading.store.quarantined("src", 10)} == {None}
+
+
+def test_what_is_replayed_was_not_late(loading: Loading) -> None:
+    """A record that came in time and became a reading afterwards says nothing of the source's delays."""
+    read = Progress(series().partition, cover=(span(0, 6),), ended=True)
+    loading.commit([(series(), 5, 1.0)], read, rejects=[BAD])
+    assert loading.commit([(series(), 3, 1.0)], replay=[digest(BAD.payload)]).late == 0
+    assert loading.commit([(series(), 4, 1.0)]).late == 1
 
 
 def test_a_failed_batch_quarantines_nothing(loading: Loading) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,16 +52,49 @@ def test_what_is_known_of_later_time_stays() -> None:
     assert learned(old, None, ((later, 900.0),)) == ((START, 900.0),)
 
 
+@pytest.mark.parametrize("stray", [False, True])
+def test_stamps_that_wander_are_not_missing(stray: bool) -> None:
+    """An hourly sensor that is up to five minutes early or late is complete on every day; one stamp more,
+    half an hour off, changes nothing."""
+    chance = np.random.default_rng(8)
+    time = START + DAY // 2 + np.arange(10 * 24) * HOUR + chance.integers(-300, 301, 10 * 24) * SECOND
+    if stray:
+        time = np.sort(np.append(time, START + 3 * DAY + HOUR // 2))
+    collector = Collector(START)
+    collector.add(Readings.of(np.zeros(len(time)), time, np.ones(len(time))))
+    found = quality_days(
+        1,
+        Window(START, START + 11 * DAY),
+        collector.columns(),
+        known=(int(time[0]), int(time[-1])),
+        episodes=(),
+        declared_s=3600.0,
+        moves=np.empty(0, np.int64),
+        shortcomings={},
+        weights=Weights(),
+    )
+    assert [d.day for d in found] == [START + k * DAY for k in range(11)]
+    assert [d.due - d.observed for d in found] == [0] * 11
+    assert {d.due for d in found[1:-1]} <= {23, 24}
+
+
+def distance(time: int, phase: int, step: int) -> int:
+    """To the nearest place of the grid."""
+    return min((time - phase) % step, (phase - time) % step)
+
+
 @settings(max_examples=80)
 @given(
     st.lists(st.integers(1, 5 * 24 * 4), min_size=1, max_size=200, unique=True),
     st.sampled_from([900, 3600, 21_600]),
+    st.sampled_from([0, 0, 200]),
     st.integers(0, 99),
 )
-def test_days_count_as_by_hand(quarters: list[int], cadence_s: int, seed: int) -> None:
+def test_days_count_as_by_hand(quarters: list[int], cadence_s: int, wander_s: int, seed: int) -> None:
     """Due and observed of every day are those found by walking the grid, reading by reading."""
     chance = np.random.default_rng(seed)
     time = START + np.array(sorted(quarters), np.int64) * HOUR // 4
+    time += chance.integers(-wander_s, wander_s + 1, len(time)) * SECOND
     flag = chance.choice([Flag.GOOD, Flag.SUSPECT, Flag.MISSING], len(time)).astype(np.uint8)
     collector = Collector(START)
     collector.add(Readings.of(np.zeros(len(time)), time, np.ones(len(time)), flag=flag))
@@ -80,14 +114,31 @@ def test_days_count_as_by_hand(quarters: list[int], cadence_s: int, seed: int) -
     for day in range(START, START + 5 * DAY, DAY):
         inside = [i for i, t in enumerate(time.tolist()) if day < t <= day + DAY]
         begin, end = max(day, first - 1), min(day + DAY, newest)
-        due, places = 0, set()
+        due, seen = 0, set()
         if end > begin:
-            before = [t for t in time.tolist() if t <= day]
-            phase = int(time[inside[0]]) if inside else before[-1]
-            due = sum(begin < phase + k * step <= end for k in range(-6 * 96 * 4, 6 * 96 * 4))
-            places = {(int(time[i]) - phase + step // 2) // step for i in inside if flag[i] != Flag.MISSING}
+            phase = int(time[inside[0]]) if inside else [t for t in time.tolist() if t <= day][-1]
+            strays = sorted((int(time[i]) - phase + step // 2) % step - step // 2 for i in inside)
+            phase += strays[(len(strays) - 1) // 2] if strays else 0
+            grid = [phase + k * step for k in range(-6 * 96 * 4, 6 * 96 * 4)]
+            grid = [place for place in grid if begin < place <= end]
+            valued = [int(time[i]) for i in inside if flag[i] != Flag.MISSING]
+            # Of two places as near the later one.
+            near = [min(reversed(grid), key=lambda place: abs(place - t)) for t in valued] if grid else []
+            seen = set(near)
+            wander = max(
+                (d for d in (distance(t, phase, step) for t in valued) if 10 * d <= step), default=0
+            )
+            spared = (
+                sum(
+                    place not in seen and room < wander
+                    for place, room in ((grid[0], grid[0] - begin - 1), (grid[-1], end - grid[-1]))
+                )
+                if grid
+                else 0
+            )
+            due = max(len(grid) - spared, len(seen))
         if inside or due:
-            rows.append((day, due, min(due, len(places)), len(inside)))
+            rows.append((day, due, len(seen), len(inside)))
     assert [(d.day, d.due, d.observed, d.readings) for d in found] == rows
 
 

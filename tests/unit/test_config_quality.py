@@ -78,6 +78,15 @@ def test_a_unit_in_two_spellings_is_refused(tmp_path: Path, block: str) -> None:
         load(tmp_path, text)
 
 
+def test_a_unit_that_is_named_is_the_only_one(tmp_path: Path) -> None:
+    """Of a wider rule only what it says of that unit stays; the other units that it lists are foreign."""
+    text = "sources: {air: {type: simulator}}\nquality: {parameters: {o3: {unit: ppm}}}\n"
+    check = build_check(load(tmp_path, text), "air")
+    shipped = made(PARAMETERS["o3"], "ppm", ())
+    assert (check.rule(series()).foreign, check.rule(series()).fail) == (False, shipped.fail)
+    assert [check.rule(series(unit=unit)).foreign for unit in ("ppb", "µg/m³", "mg/l")] == [True] * 3
+
+
 def test_the_narrower_rule_wins_key_by_key(tmp_path: Path) -> None:
     """Shipped, general, source and station: each changes what it names and leaves the rest."""
     check = build_check(load(tmp_path, LAYERS), "air")

@@ -153,7 +153,10 @@ def _readings(
 
 
 def _late(batch: Batch, new: Readings, covered: Mapping[str, tuple[Window, ...]]) -> Bool:
-    """Which readings came when their time had been read before."""
+    """Which readings came when their time had been read before; none of a replay, whose records came
+    in time."""
+    if batch.replay:
+        return np.zeros(len(new), bool)
     found = [
         rows.inside(times, covered[batch.series[index].partition])
         for index, times in rows.slices(new, len(batch.series))

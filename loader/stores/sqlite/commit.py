@@ -234,8 +234,10 @@ def _reflag(connection: sqlite3.Connection, ids: list[int], neighbours: Readings
 
 
 def _late(batch: Batch, new: Bool, stored: _Stored, bounds: Int64) -> Bool:
+    """Which readings came when their time had been read before; none of a replay, whose records came
+    in time."""
     late = np.zeros(len(new), bool)
-    for index in np.unique(batch.readings.series[new]).tolist():
+    for index in () if batch.replay else np.unique(batch.readings.series[new]).tolist():
         covered = stored.covered[batch.series[index].partition]
         rows = slice(bounds[index], bounds[index + 1])
         late[rows] = new[rows] & _inside(batch.readings.time[rows], covered)
