@@ -142,6 +142,9 @@ class Rules(Settings):
         StandingRule(), description="a series with more anomalies than `anomalies` allows"
     )
     drift: StandingRule = Field(StandingRule(), description="a series that has become another")
+    failing_sensor: ShareRule = Field(
+        ShareRule(at=0.9), description="so large a share of a series' newest readings failed or is missing"
+    )
     memory: SizeRule = Field(SizeRule(at=400 << 20), description="the loader itself takes more")
     disk_free: ShareRule = Field(ShareRule(at=0.10), description="less of the store's disk is free")
     store: TimeRule = Field(
@@ -167,6 +170,7 @@ class SourceRules(Settings):
     missed: CountRule | None = Field(None, description="as alerts.rules.missed")
     anomaly: StandingRule | None = Field(None, description="as alerts.rules.anomaly")
     drift: StandingRule | None = Field(None, description="as alerts.rules.drift")
+    failing_sensor: ShareRule | None = Field(None, description="as alerts.rules.failing_sensor")
 
     def over(self, rules: Rules) -> Rules:
         """The rules that hold for the source."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,8 @@ from loader.alerts import limits as limit_events
 from loader.alerts.machine import judge_machine, look_around
 from loader.alerts.outbox import Channels, send_due
 from loader.alerts.rules import judge
-from loader.alerts.situation import Finding, Situation, Watched
+from loader.alerts.seriesrules import WEEK, lately
+from loader.alerts.situation import Finding, Lately, Situation, Watched
 from loader.alerts.spool import Spool
 from loader.alerts.states import Key, Policy, Step, advance
 from loader.alerts.wording import Background, moment, notice, one_line, test_notice
@@ -23,7 +24,7 @@ from loader.alertsettings import AlertSettings, LimitSettings
 from loader.contracts import Clock, Lease
 from loader.durations import MINUTE
 from loader.errors import LoaderError
-from loader.findings import Cadence, Standing
+from loader.findings import Cadence, QualityDay, Standing, day_of
 from loader.journal import Alert, Dispatch, LimitEvent, Phase, Severity
 from loader.journalcontracts import AlertBook
 from loader.log import get_logger
@@ -40,7 +41,8 @@ NEWS = 10
 """A source has changed when its newest runs have: so many are compared."""
 
 FRESH = 5 * MINUTE
-"""How often the figure of an alert is written again where nothing else has changed."""
+"""How often the figure of an alert is written again, and a source read again, where nothing else has
+changed: a run is assessed behind its end, and others recheck."""
 
 
 class Book(AlertBook, Protocol):
@@ -51,13 +53,15 @@ class Book(AlertBook, Protocol):
     def partitions(self, source: str) -> list[PartitionState]: ...
     def limit_events(self, source: str | None, since: int) -> list[LimitEvent]: ...
     def standings(self, source: str | None) -> list[Standing]: ...
+    def quality(self, source: str | None, since: int, until: int) -> Iterable[QualityDay]: ...
     def cadences(self, source: str | None) -> dict[int, tuple[Cadence, ...]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What was read of a source, and the runs that it was then seen by."""
+    """What was read of a source, when, and the runs that it was then seen by."""
 
+    at: int
     news: tuple[RunReport, ...]
     situation: Situation
     background: Background
@@ -102,22 +106,26 @@ class Centre:
         with self._looking:
             now = self._clock()
             standing = store.alerts()
+            alerting = [a for a in standing if a.phase is Phase.ALERTING]
             findings: list[Finding] = []
             unsaid: set[tuple[str, str]] = set()
             background: dict[str, Background] = {}
             for name in names:
                 if name in self._watched:
-                    seen = self._snapshot(store, self._watched[name])
+                    seen = self._snapshot(store, self._watched[name], now)
                     # They are written after the run that brought them, maybe by another process.
                     lasting = store.limit_events(name, now) if self._limits else ()
                     where = store.standings(name)
-                    situation = replace(seen.situation, now=now, events=lasting, standings=where)
+                    broken = {(a.rule, a.subject) for a in alerting if a.source == name}
+                    situation = replace(
+                        seen.situation, now=now, events=lasting, standings=where, alerting=broken
+                    )
                     verdict = judge(situation)
                     findings += verdict.findings
                     unsaid |= {(name, rule) for rule in verdict.unsaid}
                     background[name] = seen.background
-            alerting = {a.rule for a in standing if not a.source and a.phase is Phase.ALERTING}
-            findings += judge_machine(look_around(self._disk), self._settings.rules, alerting)
+            mine = {a.rule for a in alerting if not a.source}
+            findings += judge_machine(look_around(self._disk), self._settings.rules, mine)
             looked = {"", *(name for name in names if name in self._watched)}
 
             def judged(alert: Alert) -> bool:
@@ -131,7 +139,8 @@ class Centre:
             step = advance(standing, findings, judged, now, self._policy(muted, store.delivered))
             for alert in step.alerts.values():
                 if alert.source and alert.source not in background and alert.source in self._watched:
-                    background[alert.source] = self._snapshot(store, self._watched[alert.source]).background
+                    other = self._snapshot(store, self._watched[alert.source], now)
+                    background[alert.source] = other.background
             self._record(store, step, {a.key: a for a in standing}, now, background)
 
     def store_away(self, error: str) -> None:
@@ -194,17 +203,21 @@ class Centre:
             name for name, (channel, _) in self._channels.items() if channel.wants(severity, sources)
         )
 
-    def _snapshot(self, store: Book, watched: Watched) -> _Snapshot:
-        """What the rules look at; read again only where a run has begun or ended since."""
+    def _snapshot(self, store: Book, watched: Watched, now: int) -> _Snapshot:
+        """What the rules look at; read again only where a run has begun or ended since, or at times."""
         name = watched.name
         news = tuple(store.runs(name, NEWS))
         seen = self._seen.get(name)
-        if seen is None or seen.news != news:
+        if seen is None or seen.news != news or not seen.at <= now < seen.at + FRESH:
             runs, partitions = store.runs(name, RUNS), store.partitions(name)
             series = as_reported(store.series(name), store.cadences(name))
-            situation = Situation(watched, 0, runs, partitions, series)
+            bad: tuple[Lately, ...] = ()
+            newest = max((one.last_time for one in series if one.last_time is not None), default=None)
+            if newest is not None and watched.rules.failing_sensor.enabled:
+                bad = tuple(lately(store.quality(name, day_of(newest) - WEEK, newest), newest))
+            situation = Situation(watched, 0, runs, partitions, series, lately=bad)
             gained = tuple((r.finished, r.counts.new) for r in runs if r.finished is not None)
-            seen = _Snapshot(news, situation, Background(_lost(partitions), gained))
+            seen = _Snapshot(now, news, situation, Background(_lost(partitions), gained))
             self._seen[name] = seen
         return seen
 

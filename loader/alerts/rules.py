@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from loader.alerts.freshness import silent
-from loader.alerts.seriesrules import anomaly, drift, limits
+from loader.alerts.seriesrules import anomaly, drift, failing_sensor, limits
 from loader.alerts.situation import Finding, Situation, Verdict
 from loader.alerts.wording import lasting, one_line
 from loader.contracts import DIED
@@ -46,7 +46,16 @@ def judge(situation: Situation) -> Verdict:
         findings += late or ()
         if late is None:
             unsaid.add("freshness")
-    for rule in (quality_below, slow_request, error_rate, quarantined, missed, anomaly, drift):
+    for rule in (
+        quality_below,
+        slow_request,
+        error_rate,
+        quarantined,
+        missed,
+        anomaly,
+        drift,
+        failing_sensor,
+    ):
         if getattr(rules, rule.__name__).enabled:
             findings += rule(situation)
     findings += limits(situation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from loader.alerts.wording import one_line
@@ -31,9 +31,22 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Lately:
+    """Of a series' newest days, from `since` on: how many readings there are, and how many of them
+    failed or have no value."""
+
+    series_id: int
+    since: int
+    readings: int
+    failed: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What the rules look at: the source's newest runs, the newest first, what is stored of it,
-    its limit events that last, and where its series stand with their detectors."""
+    its limit events that last, where its series stand with their detectors, what of their newest days
+    is bad, and which alerts (rule, subject) of the source last."""
 
     watched: Watched
     now: int
@@ -42,6 +55,8 @@ class Situation:
     series: Sequence[StoredSeries] = ()
     events: Sequence[LimitEvent] = ()
     standings: Sequence[Standing] = ()
+    lately: Sequence[Lately] = ()
+    alerting: Collection[tuple[str, str]] = ()
 
     @property
     def rules(self) -> Rules:

@@ -38,6 +38,7 @@ _WHAT = {
     "limit": "values beyond their limit",
     "anomaly": "readings do not fit what was usual",
     "drift": "a series has become another",
+    "failing_sensor": "nearly all readings of a sensor fail",
 }
 """What a rule's message says in its title."""
 
@@ -55,9 +56,10 @@ _LOOK = {
     "limit": "loader export --source {source} --since 1d",
     "anomaly": "loader anomalies --source {source}",
     "drift": "loader drift --source {source}",
+    "failing_sensor": "loader quality --by series --since 2d --source {source}",
 }
 
-_OF_VALUES = ("limit", "anomaly", "drift")
+_OF_VALUES = ("limit", "anomaly", "drift", "failing_sensor")
 """Rules about values: they say nothing of how the loading goes."""
 
 
@@ -203,7 +205,7 @@ def figure(alert: Alert) -> str:
     match alert.rule:
         case "freshness" | "store":
             return lasting(round(value) * SECOND)
-        case "error_rate" | "quarantined" | "disk_free":
+        case "error_rate" | "quarantined" | "disk_free" | "failing_sensor":
             return f"{value:.1%}"
         case "memory":
             return f"{value / (1 << 20):,.0f} MB"
