@@ -28,7 +28,7 @@ from loader.quality.drift import Against, DriftRule, DriftState, after_compariso
 from loader.readings import DAY, Bool, Flag, Float64, Int64
 
 HEALTHY = 14 * DAY
-RULES = ("anomaly", "drift", "quality_below")
+RULES = ("anomaly", "drift", "failing_sensor", "quality_below")
 """Rules about readings."""
 
 

@@ -76,7 +76,7 @@ class Told:
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.at // 1_000_000, UTC)
-        return f"{when:%Y-%m-%d %H:%M}  {self.rule:13}  {self.subject}: {self.detail}"
+        return f"{when:%Y-%m-%d %H:%M}  {self.rule:14}  {self.subject}: {self.detail}"
 
 
 @dataclass
