@@ -21,11 +21,11 @@ import numpy as np
 
 from benchmarks.airfiles import Data, French, One, beijing, france, station_months, toronto
 from benchmarks.airreplay import Replayed, Told, replay
-from loader.durations import parse_duration
 from loader.quality import forest
 from loader.quality.anomaly import CORE, ZScore, anomalous
 from loader.quality.drift import Against, DriftRule, DriftState, after_comparison, drift
 from loader.readings import DAY, Bool, Flag, Float64, Int64
+from loader.settings.durations import parse_duration
 
 HEALTHY = 14 * DAY
 RULES = ("anomaly", "drift", "failing_sensor", "quality_below")

@@ -31,12 +31,12 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.labelled import Labelled, Layout, read
-from loader.durations import format_duration, parse_duration, parse_time
 from loader.errors import ConfigError
 from loader.quality import forest
 from loader.quality.anomaly import DETECTORS, LARGEST, Detector, RobustZScore, UnitScale, ZScore
 from loader.quality.reference import Season
 from loader.readings import DAY, HOUR, Bool, Float64, Int64
+from loader.settings.durations import format_duration, parse_duration, parse_time
 
 _T = TypeVar("_T")
 

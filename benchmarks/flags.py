@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.airfiles import One, beijing, columns, files, france, toronto
-from loader.durations import micros
 from loader.quality.checks import CHECK_NAMES, Checks
-from loader.qualityrules import rule_of
-from loader.qualitysettings import PARAMETERS, QualitySettings, SourceQuality
 from loader.readings import HOUR, Flag, Readings, Series, UInt8, UInt32
+from loader.settings.durations import micros
+from loader.settings.quality import PARAMETERS, QualitySettings, SourceQuality
+from loader.settings.rules import rule_of
 
 APART = 24 * HOUR
 """Objections further apart than this are told as two stretches."""

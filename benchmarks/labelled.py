@@ -19,8 +19,8 @@ from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
-from loader.durations import parse_time
 from loader.readings import SECOND, Bool, Float64, Int64
+from loader.settings.durations import parse_time
 
 ANOMALOUS = frozenset({"1", "1.0", "true", "yes", "anomaly", "anomalous", "outlier", "attack"})
 NORMAL = frozenset({"", "0", "0.0", "false", "no", "normal"})

@@ -15,15 +15,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from loader import log
-from loader.complaints import explain, unknown
-from loader.configschema import schema
-from loader.durations import Duration, Initial, format_duration, parse_duration, parse_time
-from loader.environment import VariableError, Variables, read_dotenv, unset
 from loader.errors import ConfigError
-from loader.modeltree import annotation_at, choices, is_secret, models, secrets
-from loader.qualitylayers import contradictions
-from loader.qualitysettings import ParameterRule, QualitySettings, ScoreWeights, SourceQuality
-from loader.settings import (
+from loader.settings.block import Settings
+from loader.settings.complaints import explain, unknown
+from loader.settings.durations import Duration, Initial, format_duration, parse_duration, parse_time
+from loader.settings.environment import VariableError, Variables, read_dotenv, unset
+from loader.settings.layers import contradictions
+from loader.settings.models import (
     Config,
     Holes,
     LogFile,
@@ -32,8 +30,10 @@ from loader.settings import (
     SourceSettings,
     StoreURL,
 )
-from loader.settingsmodel import Settings
-from loader.yamlsource import (
+from loader.settings.quality import ParameterRule, QualitySettings, ScoreWeights, SourceQuality
+from loader.settings.schema import schema
+from loader.settings.tree import annotation_at, choices, is_secret, models, secrets
+from loader.settings.yamlsource import (
     Block,
     Items,
     Mark,

@@ -17,20 +17,20 @@ from loader.journalcontracts import Journal
 from loader.pipeline import Observer, Pipeline
 from loader.planner import Policy
 from loader.quality.checks import Checks
-from loader.qualityrules import rule_of
 from loader.readings import SECOND, Series
+from loader.settings.rules import rule_of
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.sources.simulator import SimulatorSettings
 
 if TYPE_CHECKING:
     from loader.alerts.centre import Centre
-    from loader.alertsettings import Channel
     from loader.assess import Assessor
     from loader.contracts import Notifier
     from loader.daemon import Plan
     from loader.herald import Audience, DeadMan
     from loader.schedule import Timetable
-    from loader.schedulesettings import Schedule
+    from loader.settings.alerting import Channel
+    from loader.settings.scheduling import Schedule
     from loader.sources.openaq.api import Location
     from loader.worker import Job
 

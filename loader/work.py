@@ -20,7 +20,7 @@ from loader.readings import Window
 from loader.recheck import fingerprint
 from loader.records import Outcome, Quarantined, RunReport, StoredSeries
 from loader.replay import replay
-from loader.settingsmodel import Settings
+from loader.settings.block import Settings
 
 LOT = 1_000
 """Quarantined records that are asked for, or deleted, at a time."""

@@ -20,9 +20,7 @@ from loader.alerts.situation import Finding, Lately, Situation, Watched
 from loader.alerts.spool import Spool
 from loader.alerts.states import Key, Policy, Step, advance
 from loader.alerts.wording import Background, moment, notice, one_line, test_notice
-from loader.alertsettings import AlertSettings, LimitSettings
 from loader.contracts import Clock, Lease
-from loader.durations import MINUTE
 from loader.errors import LoaderError
 from loader.findings import Cadence, QualityDay, Standing, day_of
 from loader.journal import Alert, Dispatch, LimitEvent, Phase, Severity
@@ -31,6 +29,8 @@ from loader.log import get_logger
 from loader.quality.cadence import as_reported
 from loader.readings import PartitionState
 from loader.records import RunReport, StoredSeries
+from loader.settings.alerting import AlertSettings, LimitSettings
+from loader.settings.durations import MINUTE
 
 __all__ = ["Centre", "Watched"]
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from loader.alerts.freshness import USUAL_CADENCE_S
 from loader.alerts.situation import Watched
-from loader.alertsettings import LimitSettings
 from loader.contracts import Lease
 from loader.journal import LimitEvent, Severity
 from loader.readings import HOUR, SECOND, Flag, Float64, Int64, Readings, UInt8, Window, plain_unit
 from loader.records import StoredSeries
+from loader.settings.alerting import LimitSettings
 
 SERIES = 64
 """Series whose readings are held at once."""

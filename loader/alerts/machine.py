@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.alerts.situation import Finding
-from loader.alertsettings import Rules, format_size
+from loader.settings.alerting import Rules, format_size
 
 BACK = 0.05
 """Memory and disk are well again when they are back by this share of their limit: they are looked

@@ -10,14 +10,14 @@ import time
 from collections.abc import Mapping
 
 from loader.alerts.wording import one_line
-from loader.alertsettings import Channel
 from loader.contracts import Clock, Notifier
-from loader.durations import MINUTE
 from loader.errors import LoaderError, Permanent, Undelivered
 from loader.journal import Dispatch
 from loader.journalcontracts import AlertBook
 from loader.log import get_logger
 from loader.readings import DAY, HOUR, SECOND
+from loader.settings.alerting import Channel
+from loader.settings.durations import MINUTE
 
 FIRST_PAUSE = 30 * SECOND
 LONGEST_PAUSE = HOUR

@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from loader.alerts.wording import one_line
-from loader.alertsettings import Rules
 from loader.findings import Standing
 from loader.journal import LimitEvent, Severity
 from loader.quality.score import Weights
 from loader.readings import PartitionState, Series
 from loader.records import RunReport, StoredSeries
 from loader.schedule import Timetable
+from loader.settings.alerting import Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from loader.alerts.situation import Finding
 from loader.alerts.wording import Message, worst
-from loader.durations import MINUTE
 from loader.journal import Alert, NoticeKind, Phase, Severity
+from loader.settings.durations import MINUTE
 
 TOGETHER = 15 * MINUTE
 """A source that is well again waits so long for others that failed for the same cause."""

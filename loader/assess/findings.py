@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.findings import FoundAnomaly, FoundDrift, Standing
 from loader.quality.anomaly import LARGEST, Anomaly, Detector, Judged, among, anomalous
 from loader.quality.anomalyrule import AlertRule, AlertState, after_run
 from loader.quality.drift import DRIFT, YEAR, Against, Drift, DriftRule, DriftState, after_comparison, drift
 from loader.readings import DAY, SECOND, Float64, Int64, Window
+from loader.settings.analysis import AnomalySettings, DriftSettings
 
 CATCH_UP = 7
 """Days of drift that are compared afterwards, where an assessment did not come by daily."""

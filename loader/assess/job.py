@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.assess import findings
 from loader.assess.cadences import learned
 from loader.assess.columns import TAIL, Collector, Columns, thinned
@@ -23,6 +22,7 @@ from loader.quality.drift import DRIFT
 from loader.quality.score import Weights
 from loader.readings import DAY, HOUR, SECOND, Int64, Readings, Window
 from loader.records import StoredSeries
+from loader.settings.analysis import AnomalySettings, DriftSettings
 
 PART = 100_000
 """Readings of history that are held at once."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loader.analysissettings import AnomalySettings
 from loader.assess import findings
 from loader.assess.columns import Collector
 from loader.assess.known import Known
@@ -20,6 +19,7 @@ from loader.quality.anomaly import among
 from loader.quality.reference import usable
 from loader.readings import DAY, HOUR, Float64, Int64, Readings, Window
 from loader.records import StoredSeries
+from loader.settings.analysis import AnomalySettings
 
 NAME = "isolation_forest"
 

@@ -175,9 +175,9 @@ def mute(ctx: click.Context, source: str, span: str, reason: str, as_json: bool)
     Its rules are evaluated all the same: what still lasts at the end of the mute is then told.
     """
     from loader.alerts.wording import one_line
-    from loader.durations import parse_duration
     from loader.journal import Mute
     from loader.readings import DAY
+    from loader.settings.durations import parse_duration
     from loader.wiring import now
 
     context: Context = ctx.obj

@@ -16,10 +16,10 @@ import click
 from loader.commands.options import source_option
 from loader.commands.output import clean, document, iso, line
 from loader.contracts import Finding
-from loader.durations import format_duration
 from loader.errors import ConfigError, LoaderError
 from loader.readings import HOUR
 from loader.schedule import coming
+from loader.settings.durations import format_duration
 
 if TYPE_CHECKING:
     from loader.commands.context import Context
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loader.quality.checks import Checks
     from loader.readings import PartitionState
     from loader.records import StoredSeries
-    from loader.schedulesettings import Schedule
+    from loader.settings.scheduling import Schedule
 
 MIN_FREE = 100 * 2**20
 """Free bytes below which the disk counts as full."""

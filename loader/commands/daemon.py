@@ -14,7 +14,7 @@ from loader.errors import ConfigError, UsageError
 if TYPE_CHECKING:
     from loader.commands.context import Context
     from loader.daemon import Plan
-    from loader.schedulesettings import Schedule
+    from loader.settings.scheduling import Schedule
 
 LISTEN = "127.0.0.1:8080"
 
@@ -96,7 +96,7 @@ def _schedule(every: str | None, cron: str | None) -> Schedule | None:
     """The schedule that the command line asks for. Raises UsageError."""
     from pydantic import ValidationError
 
-    from loader.schedulesettings import Schedule
+    from loader.settings.scheduling import Schedule
 
     if every is None and cron is None:
         return None

@@ -177,8 +177,8 @@ def checks(context: Context, source: str) -> Checks:
     """The source's checks; of one that has left the configuration the general ones."""
     from loader import wiring
     from loader.quality.checks import Checks
-    from loader.qualityrules import rule_of
-    from loader.qualitysettings import SourceQuality
+    from loader.settings.quality import SourceQuality
+    from loader.settings.rules import rule_of
 
     config = context.config()
     if source in config.sources:

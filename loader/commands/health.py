@@ -65,7 +65,7 @@ def _micros(text: str) -> int:
     if plain := _PLAIN.fullmatch(text):
         return int(plain[1]) * _SECONDS[plain[2]] * 1_000_000
     # Costs four times as much to import as all the rest of this command.
-    from loader.durations import parse_duration
+    from loader.settings.durations import parse_duration
 
     try:
         return parse_duration(text)

@@ -86,7 +86,7 @@ def refuse_both(*, dry_run: bool, detach: bool) -> None:
 def moment(text: str, *, now: int | None = None) -> int:
     """A time on the command line, in microseconds UTC: ISO 8601 (naive = UTC), or a duration
     back from now such as 7d. Raises UsageError."""
-    from loader.durations import parse_duration, parse_time
+    from loader.settings.durations import parse_duration, parse_time
     from loader.wiring import now as clock
 
     at = clock() if now is None else now

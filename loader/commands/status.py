@@ -68,7 +68,7 @@ def command(ctx: click.Context, names: tuple[str, ...], detailed: bool, as_json:
     """
     from loader.quality.cadence import as_reported
     from loader.schedule import coming
-    from loader.settings import Lookback
+    from loader.settings.models import Lookback
     from loader.wiring import now
 
     context: Context = ctx.obj

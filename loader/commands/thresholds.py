@@ -91,8 +91,8 @@ class _Found:
     @property
     def settings(self) -> Mapping[str, Any]:
         """As the configuration takes it; empty where nothing was learned."""
-        from loader.durations import format_duration
         from loader.quality.suggest import as_settings
+        from loader.settings.durations import format_duration
 
         found = {} if self.learned is None else as_settings(self.learned)
         if "flat_line" in found:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from loader.findings import QualityDay
     from loader.quality.cadence import Episode
     from loader.quality.checks import Checks
-    from loader.qualitysettings import QualitySettings, SourceQuality
     from loader.readings import Int64, Readings, Series
+    from loader.settings.quality import QualitySettings, SourceQuality
     from loader.validation.result import Examination
 
 
@@ -118,7 +118,7 @@ def command(
     configuration.
     """
     from loader.quality.checks import Checks
-    from loader.qualityrules import rule_of
+    from loader.settings.rules import rule_of
     from loader.validation.collect import Collector
     from loader.validation.examine import examine
     from loader.validation.files import Wishes
@@ -187,7 +187,7 @@ def command(
 def _rules(context: Context, source: str | None) -> tuple[QualitySettings, SourceQuality, str]:
     """The rules to judge by, and which they are. Without a configuration file, those that are shipped."""
     from loader.config import shipped
-    from loader.qualitysettings import QualitySettings, SourceQuality
+    from loader.settings.quality import QualitySettings, SourceQuality
 
     if source is None and context.config_path == shipped("config.yaml"):
         return QualitySettings(), SourceQuality(), "The rules that are shipped with the loader."
@@ -232,7 +232,7 @@ def _encoding(name: str) -> str:
 
 
 def _duration(text: str | None) -> float | None:
-    from loader.durations import parse_duration
+    from loader.settings.durations import parse_duration
 
     if text is None:
         return None

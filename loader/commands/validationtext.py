@@ -161,7 +161,7 @@ def _series(tallies: Sequence[Tally]) -> None:
 
 
 def _cadence(tally: Tally) -> str | None:
-    from loader.durations import format_duration
+    from loader.settings.durations import format_duration
     from loader.validation.result import cycles
 
     if not tally.cadences:

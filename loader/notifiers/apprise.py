@@ -7,10 +7,10 @@ import logging
 from typing import Any
 
 from loader import noticetext
-from loader.alertsettings import AppriseSettings
 from loader.errors import ConfigError, Undelivered
 from loader.journal import Notice, NoticeKind, Severity
 from loader.posting import TOTAL_S, within
+from loader.settings.alerting import AppriseSettings
 
 SETTING = "alerts.apprise.urls"
 REMEMBERED = 100

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from loader import noticetext
 from loader.addresses import loopback
-from loader.alertsettings import EmailSettings
 from loader.errors import ConfigError, LoaderError, Permanent, Undelivered
 from loader.journal import Notice, NoticeKind, Severity
 from loader.log import forms, get_logger
 from loader.posting import TOTAL_S, within
 from loader.readings import SECOND
 from loader.responses import detail_of
+from loader.settings.alerting import EmailSettings
 from loader.transport import ca_bundle
 
 SETTING = "alerts.email"

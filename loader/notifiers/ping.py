@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from urllib.parse import urlsplit, urlunsplit
 
-from loader.alertsettings import PingSettings
 from loader.contracts import Clock
 from loader.errors import LoaderError, Retryable
 from loader.log import get_logger, redact
 from loader.posting import Poster, now
 from loader.readings import HOUR
+from loader.settings.alerting import PingSettings
 
 SETTING = "alerts.ping.url"
 TOTAL_S = 10.0

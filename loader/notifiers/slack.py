@@ -10,11 +10,11 @@ import json
 from typing import Any
 
 from loader import noticetext
-from loader.alertsettings import SlackSettings
 from loader.contracts import Clock
 from loader.errors import ConfigError
 from loader.journal import Notice, NoticeKind, Severity
 from loader.posting import TOTAL_S, Poster, now
+from loader.settings.alerting import SlackSettings
 
 SETTING = "alerts.slack.webhook_url"
 HEADER = 150

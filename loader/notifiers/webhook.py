@@ -8,12 +8,12 @@ import json
 from typing import Any
 
 from loader import noticetext
-from loader.alertsettings import WebhookSettings
 from loader.contracts import Clock
 from loader.errors import ConfigError
 from loader.journal import Notice
 from loader.posting import TOTAL_S, Poster, now
 from loader.readings import SECOND
+from loader.settings.alerting import WebhookSettings
 
 SETTING = "alerts.webhook.url"
 VERSION = 1

@@ -1,7 +1,7 @@
 """What is expected of one series, and the tests of many series made of it. Pure.
 
 The configuration speaks of parameters, units, sources and stations; whoever reads it makes one
-`Rule` for each series (`loader.qualitysettings`). All figures are in the series' own unit.
+`Rule` for each series (`loader.settings.quality`). All figures are in the series' own unit.
 """
 
 from __future__ import annotations

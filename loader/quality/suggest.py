@@ -298,7 +298,7 @@ def _scaled(found: Bool, sample: _Sample) -> int:
 
 
 def as_settings(learned: Learned) -> dict[str, Any]:
-    """The same as the configuration says it (`loader.qualitysettings.UnitRule`): rates are an hour,
+    """The same as the configuration says it (`loader.settings.quality.UnitRule`): rates are an hour,
     stretches of time are microseconds. All is said that a wider rule might say otherwise."""
     found: dict[str, Any] = {}
     if learned.fail is not None and learned.suspect is not None:

@@ -10,12 +10,12 @@ from itertools import count, islice, takewhile
 from pathlib import Path
 
 from loader import __version__
-from loader.durations import format_duration
 from loader.quality.checks import Checks
 from loader.quality.rules import OPEN, Rule
 from loader.quality.score import COMPONENT_NAMES, Weights
 from loader.readings import SECOND, Readings, UInt32
 from loader.records import Counts
+from loader.settings.durations import format_duration
 from loader.validation.files import File
 from loader.validation.html import bar, name, table, text
 from loader.validation.plots import completeness, values

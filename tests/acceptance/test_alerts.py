@@ -21,12 +21,12 @@ from stores import STORES, StoreCase, open_postgres
 
 from loader.alerts.centre import Centre, Watched
 from loader.alerts.machine import resident
-from loader.alertsettings import AlertSettings, Channel, LimitSettings
 from loader.errors import StoreUnavailable, Undelivered
 from loader.journal import LimitEvent, Mute, Notice, NoticeKind, Phase, Severity
 from loader.readings import DAY, HOUR, SECOND, Progress
 from loader.records import Counts, Outcome, RunReport
 from loader.schedule import Every
+from loader.settings.alerting import AlertSettings, Channel, LimitSettings
 from tests import postgres
 
 MINUTE = 60 * SECOND
@@ -427,7 +427,7 @@ SENDER = """
 import sys, threading, json, os, time
 from pathlib import Path
 from loader.alerts.centre import Centre, Watched
-from loader.alertsettings import AlertSettings, Channel
+from loader.settings.alerting import AlertSettings, Channel
 folder = Path(sys.argv[1])
 
 class Writes:

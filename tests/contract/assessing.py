@@ -10,12 +10,12 @@ import numpy as np
 from builders import Loading, Row, series
 from stores import AnyStore
 
-from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.assess import Assessor
 from loader.findings import Standing
 from loader.quality.checks import Checks as RuleChecks
 from loader.quality.rules import Rule
 from loader.readings import Window
+from loader.settings.analysis import AnomalySettings, DriftSettings
 
 S1, S2 = (series(name, cadence_s=3600.0) for name in ("s1", "s2"))
 RULES = RuleChecks(lambda _: Rule())

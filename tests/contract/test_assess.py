@@ -13,12 +13,12 @@ from assessing import DAYS, RULES, S1, S2, air, assess, found, spoilt, steps_of,
 from builders import Loading, Row, at, series
 from stores import AnyStore, StoreCase
 
-from loader.analysissettings import AnomalySettings, DriftSettings
 from loader.assess import Assessor, Left, afterwards, job
 from loader.errors import StoreUnavailable
 from loader.quality.checks import Checks as RuleChecks
 from loader.quality.rules import Rule
 from loader.readings import DAY
+from loader.settings.analysis import AnomalySettings, DriftSettings
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from builders import Loading, Row, at, series
 from stores import AnyStore
 
 from loader.alerts.centre import Centre, Watched
-from loader.alertsettings import AlertSettings, Channel
 from loader.journal import Notice
 from loader.quality.checks import Checks
 from loader.quality.rules import FlatRule, Rule
 from loader.readings import DAY, HOUR
 from loader.schedule import Every
+from loader.settings.alerting import AlertSettings, Channel
 
 SENSORS = [series(f"s{i}", station=f"st{i}", cadence_s=3600.0) for i in range(3)]
 CHECK = Checks(lambda _: Rule(expected=True, flat=FlatRule(fail=12 * HOUR)))

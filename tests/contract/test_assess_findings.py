@@ -7,7 +7,7 @@ from assessing import S1, air, assess, found, spoilt, standings, steps_of
 from builders import Loading, at
 from stores import AnyStore
 
-from loader.analysissettings import AnomalySettings
+from loader.settings.analysis import AnomalySettings
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 from builders import Loading, Row, at, series
 from stores import AnyStore
 
-from loader.analysissettings import AnomalySettings, DriftSettings, ForestSettings
 from loader.assess import Assessor, Left
 from loader.findings import FoundAnomaly, Model
 from loader.quality import forest
 from loader.quality.checks import Checks
 from loader.quality.rules import Rule
 from loader.readings import DAY
+from loader.settings.analysis import AnomalySettings, DriftSettings, ForestSettings
 
 pytest.importorskip("sklearn", reason="the extra `analysis` is not installed")
 

@@ -21,8 +21,6 @@ from loader import context
 from loader.errors import Refused
 from loader.quality import rules
 from loader.quality.checks import Checks
-from loader.qualityrules import rule_of
-from loader.qualitysettings import QualitySettings, SourceQuality
 from loader.readings import (
     HOUR,
     SECOND,
@@ -37,6 +35,8 @@ from loader.readings import (
     UInt32,
     Window,
 )
+from loader.settings.quality import QualitySettings, SourceQuality
+from loader.settings.rules import rule_of
 from tests import checks
 
 Query = Callable[[str], list[tuple[Any, ...]]]

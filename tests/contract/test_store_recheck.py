@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from stores import AnyStore
 
 from loader.quality.checks import Checks
-from loader.qualityrules import rule_of
-from loader.qualitysettings import QualitySettings, SourceQuality
 from loader.readings import KEPT, Check, Flag, Readings, Window
 from loader.recheck import Changes, begin, end, judged, recheck
+from loader.settings.quality import QualitySettings, SourceQuality
+from loader.settings.rules import rule_of
 
 ALWAYS = Window(-(2**62), 2**62)
 ONE = series(cadence_s=3600.0)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.alerts.limits import Columns, events
-from loader.alertsettings import LimitSettings
 from loader.journal import Severity
 from loader.readings import Flag
+from loader.settings.alerting import LimitSettings
 
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
 

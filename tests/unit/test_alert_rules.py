@@ -15,7 +15,6 @@ from loader.alerts.freshness import interval
 from loader.alerts.machine import Machine, judge_machine
 from loader.alerts.rules import NETWORK, NO_WAY, judge
 from loader.alerts.situation import Finding, Situation, Watched
-from loader.alertsettings import Rules, SourceRules
 from loader.contracts import DIED
 from loader.findings import Standing
 from loader.journal import LimitEvent, Severity
@@ -24,6 +23,7 @@ from loader.log import MASK, register_secret
 from loader.readings import DAY, HOUR, SECOND, PartitionState, Series
 from loader.records import Counts, Outcome, RunReport, StoredSeries
 from loader.schedule import Cron, Every
+from loader.settings.alerting import Rules, SourceRules
 from loader.transport import meaning
 
 NOW = 1_800_000_000_000_000 // HOUR * HOUR

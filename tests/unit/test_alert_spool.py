@@ -12,11 +12,11 @@ import pytest
 
 from loader.alerts.outbox import GIVE_UP, HOLD, LONGEST_PAUSE, pause, send_due
 from loader.alerts.spool import NAME, SETTLED, WAITING, Spool
-from loader.alertsettings import Channel
 from loader.errors import Permanent, Undelivered
 from loader.journal import Alert, Dispatch, Mute, Notice, NoticeKind, Phase, Severity
 from loader.journalcontracts import WITHDRAWN
 from loader.readings import DAY, HOUR, SECOND
+from loader.settings.alerting import Channel
 
 START = 1_800_000_000_000_000
 

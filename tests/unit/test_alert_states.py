@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from loader.alerts.situation import Finding
 from loader.alerts.states import TOGETHER, Key, Policy, Step, advance, held
 from loader.alerts.wording import Message
-from loader.durations import MINUTE
 from loader.journal import Alert, NoticeKind, Phase, Severity
 from loader.readings import HOUR
+from loader.settings.durations import MINUTE
 
 START = 1_800_000_000_000_000
 REPEAT = 4 * HOUR

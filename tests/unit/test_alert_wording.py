@@ -10,10 +10,10 @@ import pytest
 
 from loader.__main__ import cli
 from loader.alerts.wording import Background, Message, command, lasting, listing, moment, notice, one_line
-from loader.alertsettings import Rules
 from loader.journal import Alert, NoticeKind, Phase, Severity
 from loader.log import MASK, register_secret
 from loader.readings import DAY, HOUR, SECOND
+from loader.settings.alerting import Rules
 
 NOW = 1_800_000_000_000_000
 

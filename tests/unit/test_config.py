@@ -9,8 +9,8 @@ import pytest
 
 from loader import config, log
 from loader.errors import ConfigError
-from loader.qualitysettings import SourceQuality
 from loader.readings import DAY, HOUR
+from loader.settings.quality import SourceQuality
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.wiring import TYPES
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from loader import config
-from loader.alertsettings import format_size, parse_size
-from loader.durations import MINUTE
 from loader.errors import ConfigError
 from loader.journal import Severity
 from loader.readings import DAY, HOUR
+from loader.settings.alerting import format_size, parse_size
+from loader.settings.durations import MINUTE
 from loader.wiring import TYPES
 
 DEMO = "sources: {demo: {type: simulator}}\n"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from loader.config import Duration, Initial, format_duration, parse_duration, parse_time
-from loader.durations import LONGEST
 from loader.readings import DAY, HOUR, SECOND
+from loader.settings.durations import LONGEST
 
 MINUTE = 60 * SECOND
 

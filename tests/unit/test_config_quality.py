@@ -15,9 +15,9 @@ from loader import config
 from loader.errors import ConfigError
 from loader.quality.neighbours import NeighbourRule
 from loader.quality.rules import AttenuatedRule, FlatRule, Limits, PrecisionRule, Rule, SpikeRule
-from loader.qualityrules import made, rule_of
-from loader.qualitysettings import PARAMETERS, SHIPPED, ParameterRule, QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR, Check, Series
+from loader.settings.quality import PARAMETERS, SHIPPED, ParameterRule, QualitySettings, SourceQuality
+from loader.settings.rules import made, rule_of
 from loader.wiring import TYPES, build_check
 
 

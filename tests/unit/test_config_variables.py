@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loader import config
-from loader.environment import read_dotenv
 from loader.errors import ConfigError
+from loader.settings.environment import read_dotenv
 from loader.sources.openaq.settings import OpenAQSettings
 from loader.wiring import TYPES
 

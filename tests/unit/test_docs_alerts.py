@@ -13,11 +13,11 @@ import pytest
 from notices import notice
 from pydantic import SecretStr
 
-from loader.alertsettings import WebhookSettings
 from loader.notifiers.slack import REMEDIES
 from loader.notifiers.webhook import WebhookNotifier, payload
 from loader.posting import LATER
 from loader.readings import SECOND
+from loader.settings.alerting import WebhookSettings
 from tests.receivers import Post, Receiver
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")

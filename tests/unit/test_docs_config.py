@@ -13,11 +13,11 @@ import yaml
 from pydantic import BaseModel
 
 from loader import config
-from loader.alertsettings import Channel, LimitSettings
-from loader.durations import format_duration
-from loader.modeltree import annotation_at, models
-from loader.qualitydefaults import AIR
-from loader.qualitysettings import PARAMETERS, ParameterRule, SourceQuality, UnitRule, UsualSettings
+from loader.settings.alerting import Channel, LimitSettings
+from loader.settings.durations import format_duration
+from loader.settings.quality import PARAMETERS, ParameterRule, SourceQuality, UnitRule, UsualSettings
+from loader.settings.shipped import AIR
+from loader.settings.tree import annotation_at, models
 from loader.wiring import TYPES
 
 ROOT = Path(__file__).resolve().parents[2]

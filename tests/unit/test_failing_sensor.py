@@ -10,12 +10,12 @@ from loader.alerts.rules import judge
 from loader.alerts.seriesrules import lately
 from loader.alerts.situation import Finding, Lately, Situation, Watched
 from loader.alerts.wording import command, figure
-from loader.alertsettings import Rules, SourceRules
 from loader.findings import QualityDay
 from loader.journal import Alert, Phase, Severity
 from loader.readings import DAY, HOUR, Series
 from loader.records import StoredSeries
 from loader.schedule import Every
+from loader.settings.alerting import Rules, SourceRules
 
 TODAY = 20_000 * DAY
 NEWEST = TODAY + 6 * HOUR

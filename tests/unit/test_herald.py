@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from loader.alerts.centre import Centre
-from loader.alertsettings import AlertSettings
 from loader.herald import JOURNAL_KEEP, Audience, Herald
 from loader.journal import RequestState
 from loader.metrics import Metrics
 from loader.readings import DAY, SECOND
+from loader.settings.alerting import AlertSettings
 from loader.stores.sqlite import SQLiteStore
 
 START = 1_800_000_000_000_000

@@ -9,10 +9,10 @@ import pytest
 from notices import bare_environment, notice
 from pydantic import SecretStr
 
-from loader.alertsettings import AppriseSettings
 from loader.errors import ConfigError, Undelivered
 from loader.journal import NoticeKind, Severity
 from loader.notifiers.apprise import AppriseNotifier
+from loader.settings.alerting import AppriseSettings
 from tests.receivers import Receiver, Reply
 
 installed = pytest.mark.skipif(find_spec("apprise") is None, reason="the extra apprise is not installed")

@@ -17,10 +17,10 @@ from notices import NASTY, NOW, bare_environment, notice, notices
 from pydantic import SecretStr
 
 from loader import noticetext
-from loader.alertsettings import EmailSettings
 from loader.errors import ConfigError, Permanent, Undelivered
 from loader.journal import Notice, NoticeKind
 from loader.notifiers.email import EmailNotifier, as_html, compose
+from loader.settings.alerting import EmailSettings
 from tests.receivers import Certificate, Lines, Mailbox, certificate
 
 LOGIN = ("loader", "pass-w0rd+/=")

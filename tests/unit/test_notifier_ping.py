@@ -9,10 +9,10 @@ from notices import NASTY, NOW, bare_environment
 from pydantic import SecretStr
 from scripted import until
 
-from loader.alertsettings import PingSettings
 from loader.errors import ConfigError
 from loader.notifiers.ping import Ping
 from loader.readings import HOUR
+from loader.settings.alerting import PingSettings
 from tests.receivers import Receiver, Reply
 
 UUID = "5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278"

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from notices import CLOCK, bare_environment, notice, notices
 from pydantic import SecretStr
 
-from loader.alertsettings import SlackSettings
 from loader.errors import ConfigError, Permanent, Undelivered
 from loader.journal import Notice, NoticeKind, Severity
 from loader.notifiers.slack import SlackNotifier, escaped, payload
 from loader.posting import Poster
+from loader.settings.alerting import SlackSettings
 from tests.receivers import Lines, Receiver, Reply, certificate
 
 PATH = "/services/T0AAAAAAA/B0BBBBBBB/cccccccccccccccccccccccc"

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from notices import CLOCK, NASTY, NOW, bare_environment, notice, notices
 from pydantic import SecretStr
 
-from loader.alertsettings import WebhookSettings
 from loader.errors import ConfigError, LoaderError, Permanent, Undelivered
 from loader.journal import Notice, NoticeKind
 from loader.notifiers.webhook import WebhookNotifier, payload
 from loader.readings import SECOND
+from loader.settings.alerting import WebhookSettings
 from tests.receivers import Post, Receiver, Reply
 
 PATH = "/hooks/loader?token=quite-secret-t0ken"

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loader.quality.checks import Checks, check_names
-from loader.qualityrules import made
-from loader.qualitysettings import ParameterRule
 from loader.readings import Check, Flag, Readings, Series, plain_unit
+from loader.settings.quality import ParameterRule
+from loader.settings.rules import made
 
 CODES = (-999.0, -9999.0)
 ORACLE = Path(__file__).resolve().parents[2] / ".." / "shared" / "oracle"

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from benchmarks.flags import Judged, judged, stretches
-from loader.durations import parse_time
 from loader.quality.checks import Checks
-from loader.qualitydefaults import AIR, C_MAPSS, C_MAPSS_SEEN, widened
-from loader.qualityrules import made, rule_of
-from loader.qualitysettings import PARAMETERS, SHIPPED, QualitySettings, SourceQuality
 from loader.readings import HOUR, Check, Flag, Readings, Series
+from loader.settings.durations import parse_time
+from loader.settings.quality import PARAMETERS, SHIPPED, QualitySettings, SourceQuality
+from loader.settings.rules import made, rule_of
+from loader.settings.shipped import AIR, C_MAPSS, C_MAPSS_SEEN, widened
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 

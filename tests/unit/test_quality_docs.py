@@ -13,15 +13,15 @@ import pytest
 from benchmarks.flags import judged, summary
 from loader import gaps
 from loader.config import QualitySettings
-from loader.durations import format_duration
 from loader.quality.checks import CHECK_NAMES
 from loader.quality.rules import MOST_STEPS
 from loader.quality.score import COMPONENT_NAMES, Components, Weights
-from loader.qualitydefaults import AIR, C_MAPSS_SEEN
-from loader.qualityrules import made
-from loader.qualitysettings import PARAMETERS, SHIPPED, Policy
 from loader.readings import Check, Flag
 from loader.records import COUNT_NAMES
+from loader.settings.durations import format_duration
+from loader.settings.quality import PARAMETERS, SHIPPED, Policy
+from loader.settings.rules import made
+from loader.settings.shipped import AIR, C_MAPSS_SEEN
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "quality.md").read_text(encoding="utf-8")

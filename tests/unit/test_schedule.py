@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.durations import MINUTE, parse_time
 from loader.readings import DAY, HOUR, SECOND
 from loader.schedule import Cron, Every, coming, passed, zone
+from loader.settings.durations import MINUTE, parse_time
 
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from loader.quality.checks import Checks
 from loader.quality.fences import FAIL, LEAST, SUSPECT, TAIL, rounded
 from loader.quality.suggest import KEPT, Learned, Learner, as_settings
-from loader.qualityrules import rule_of
-from loader.qualitysettings import QualitySettings, SourceQuality
 from loader.readings import HOUR, SECOND, Check, Flag, Float64, Readings, Series
+from loader.settings.quality import QualitySettings, SourceQuality
+from loader.settings.rules import rule_of
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "openaq"
 

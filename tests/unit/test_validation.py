@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loader.durations import parse_time
 from loader.readings import HOUR, Check
+from loader.settings.durations import parse_time
 from loader.validation.blocks import sample
 from loader.validation.result import document
 from tests.unit.validated import LONG, only, rows, told, validated, write

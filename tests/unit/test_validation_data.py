@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from loader.durations import parse_time
-from loader.qualitysettings import ParameterRule, QualitySettings
 from loader.readings import HOUR, Flag
+from loader.settings.durations import parse_time
+from loader.settings.quality import ParameterRule, QualitySettings
 from tests.unit.validated import data, only, told, validated
 
 

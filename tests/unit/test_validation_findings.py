@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loader.durations import parse_time
 from loader.quality.checks import Checks
-from loader.qualityrules import rule_of
-from loader.qualitysettings import ParameterRule, QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR, Flag, Readings, Series
+from loader.settings.durations import parse_time
+from loader.settings.quality import ParameterRule, QualitySettings, SourceQuality
+from loader.settings.rules import rule_of
 from tests.unit.validated import LONG, only, rows, told, validated, write
 
 STEP = QualitySettings(

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.durations import parse_time
-from loader.qualityrules import rule_of
-from loader.qualitysettings import ParameterRule, QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR, Readings, Series
 from loader.records import Counts
+from loader.settings.durations import parse_time
+from loader.settings.quality import ParameterRule, QualitySettings, SourceQuality
+from loader.settings.rules import rule_of
 from loader.validation.axes import cycles, times
 from loader.validation.plots import BASE, TOP, completeness, values
 from loader.validation.report import LISTED, PLOTS

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from loader.commands.validate import days_of
-from loader.durations import parse_time
 from loader.quality.checks import Checks
-from loader.qualityrules import rule_of
-from loader.qualitysettings import QualitySettings, SourceQuality
 from loader.readings import Readings, UInt32
+from loader.settings.durations import parse_time
+from loader.settings.quality import QualitySettings, SourceQuality
+from loader.settings.rules import rule_of
 from loader.validation.collect import Collector
 from loader.validation.examine import examine
 from loader.validation.files import Wishes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from loader.durations import parse_duration
+from loader.settings.durations import parse_duration
 from tests.workflows.expressions import condition, evaluate, fill
 from tests.workflows.runner import ROOT, WORKFLOWS, workflow
 from tests.workflows.tools import tool

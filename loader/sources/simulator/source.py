@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 
 from loader.contracts import Clock, Finding, Survey, Usage
-from loader.durations import format_duration
 from loader.errors import NotFound
 from loader.ledger import subtract
 from loader.readings import (
@@ -38,6 +37,7 @@ from loader.readings import (
     Task,
     Window,
 )
+from loader.settings.durations import format_duration
 from loader.sources.simulator.settings import (
     FLAT,
     LATEST_LATE,

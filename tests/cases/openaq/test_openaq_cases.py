@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from loader.config import load, parse_time
-from loader.durations import parse_duration
 from loader.readings import Page, Series, Task, TaskKind, Window
+from loader.settings.durations import parse_duration
 from loader.sources.openaq import OpenAQSettings, connect
 from loader.sources.openaq.source import OpenAQ
 from loader.sources.openaq.times import stamp

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from loader.durations import MINUTE, Duration, micros
-from loader.qualitydefaults import SETS
 from loader.readings import DAY, HOUR, plain_unit
-from loader.settingsmodel import Settings
+from loader.settings.block import Settings
+from loader.settings.durations import MINUTE, Duration, micros
+from loader.settings.shipped import SETS
 
 if TYPE_CHECKING:
     from loader.quality.score import Weights

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from loader.durations import Duration
 from loader.readings import DAY
-from loader.settingsmodel import Settings
+from loader.settings.block import Settings
+from loader.settings.durations import Duration
 
 if TYPE_CHECKING:
     from loader.quality.anomaly import Detector

@@ -20,10 +20,10 @@ from pydantic import (
 )
 from pydantic.json_schema import WithJsonSchema
 
-from loader.durations import MINUTE, Duration
 from loader.journal import Severity
 from loader.readings import HOUR, SECOND
-from loader.settingsmodel import Settings
+from loader.settings.block import Settings
+from loader.settings.durations import MINUTE, Duration
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(k|M|G)?i?B?")
 _SCALE = {None: 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from loader.durations import format_duration
-from loader.qualitysettings import (
+from loader.settings.durations import format_duration
+from loader.settings.quality import (
     SHIPPED,
     ParameterRule,
     QualitySettings,

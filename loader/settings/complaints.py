@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from loader.durations import format_duration, parse_duration
+from loader.settings.durations import format_duration, parse_duration
 
 _FIXED = {
     "int_type": "must be a whole number",

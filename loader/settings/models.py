@@ -15,13 +15,13 @@ from urllib.parse import unquote
 from pydantic import Field, model_validator
 from pydantic_core import core_schema
 
-from loader.alertsettings import AlertSettings, LimitSettings, SourceRules
-from loader.analysissettings import AnomalySettings, DriftSettings
-from loader.durations import MINUTE, Duration, Initial
-from loader.qualitysettings import QualitySettings, SourceQuality
 from loader.readings import DAY, HOUR
-from loader.schedulesettings import DaemonSettings, Retention, Schedule
-from loader.settingsmodel import Settings
+from loader.settings.alerting import AlertSettings, LimitSettings, SourceRules
+from loader.settings.analysis import AnomalySettings, DriftSettings
+from loader.settings.block import Settings
+from loader.settings.durations import MINUTE, Duration, Initial
+from loader.settings.quality import QualitySettings, SourceQuality
+from loader.settings.scheduling import DaemonSettings, Retention, Schedule
 
 STORE_SCHEMES = ("sqlite", "postgresql", "postgres")
 DEFAULT_STORE = "sqlite:///state/loader.db"

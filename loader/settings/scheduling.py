@@ -6,11 +6,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from loader.durations import MINUTE, Duration
 from loader.journal import Cutoffs
 from loader.readings import DAY, HOUR, SECOND
 from loader.schedule import Cron, Every, Timetable, zone
-from loader.settingsmodel import Settings
+from loader.settings.block import Settings
+from loader.settings.durations import MINUTE, Duration
 
 
 class Schedule(Settings):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from loader.settings import StoreURL
+from loader.settings.models import StoreURL
 
 
 def choices(annotation: Any) -> Iterator[Any]:

@@ -19,7 +19,8 @@ from loader.quality.rules import (
     Span,
     SpikeRule,
 )
-from loader.qualitysettings import (
+from loader.readings import HOUR, SECOND, Series, plain_unit
+from loader.settings.quality import (
     AttenuatedSettings,
     CheckName,
     ClimatologySettings,
@@ -37,7 +38,6 @@ from loader.qualitysettings import (
     laid,
     laid_over,
 )
-from loader.readings import HOUR, SECOND, Series, plain_unit
 
 CHECKS = {name: check for check, name in CHECK_NAMES.items()}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loader.errors import ConfigError
-from loader.yamlsource import Mark, Problems, read_text
+from loader.settings.yamlsource import Mark, Problems, read_text
 
 SECRET_FILE_LIMIT = 64_000
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from loader.durations import PATTERN, Initial, format_duration
-from loader.settings import Config, SourceSettings
+from loader.settings.durations import PATTERN, Initial, format_duration
+from loader.settings.models import Config, SourceSettings
 
 KIND = "which kind of source this is"
 _VARIABLE = {"type": "string", "pattern": r"\$\{", "description": "a variable: ${NAME} or ${NAME:-default}"}
