@@ -12,8 +12,8 @@ from loader.alerts.situation import Finding
 from loader.settings.alerting import Rules, format_size
 
 BACK = 0.05
-"""Memory and disk are well again when they are back by this share of their limit: they are looked
-at every few seconds, and would else be told of each time they cross it."""
+"""Memory, disk and sensors that fail are well again when they are back by this share of their limit:
+they are looked at again and again, and would else be told of each time they cross it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from loader.alerts.situation import Finding, Situation, Verdict
 from loader.alerts.wording import lasting, one_line
 from loader.contracts import DIED
 from loader.journal import Severity
-from loader.quality.score import components, score
+from loader.quality.score import components, rounded_down, score
 from loader.readings import SECOND, PartitionState
 from loader.records import Counts, Outcome, RunReport
 
@@ -237,8 +237,7 @@ def quality_below(s: Situation) -> list[Finding]:
             len(row),
             row[-1][0].finished,
             total,
-            # Rounded down: what is under 90 is not shown as 90.
-            f"the newest {_written(counts):,} readings score {int(10 * total + 1e-9) / 10}, "
+            f"the newest {_written(counts):,} readings score {rounded_down(total)}, "
             f"wanted {rule.at:g}{parts}",
         )
     ]

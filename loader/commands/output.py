@@ -89,7 +89,9 @@ def number(count: int | None) -> str:
 
 def tenth(figure: float | None) -> str:
     """A score or a percentage to a tenth, rounded down: 100.0 is all of it; `-` where there is none."""
-    return "-" if figure is None else f"{int(figure * 10 + 1e-9) / 10:.1f}"
+    from loader.quality.score import rounded_down
+
+    return "-" if figure is None else f"{rounded_down(figure):.1f}"
 
 
 def bar(share: float, width: int) -> str:

@@ -106,6 +106,11 @@ def day_score(day: QualityDay, weights: Weights | None = None) -> float | None:
     return None if found is None else found.total
 
 
+def rounded_down(percent: float) -> float:
+    """A score or a percentage to a tenth, as it is shown: 89.96 is not 90, and only all of it is 100."""
+    return int(percent * 10 + 1e-9) / 10
+
+
 def _mean(parts: Components, weights: Weights) -> Score | None:
     total = weight_sum = 0.0
     for name in COMPONENT_NAMES:

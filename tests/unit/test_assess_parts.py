@@ -11,11 +11,12 @@ from loader.assess.cadences import learned
 from loader.assess.columns import TAIL, Collector
 from loader.assess.days import quality_days
 from loader.assess.findings import Fresh, comparisons, judge
+from loader.findings import QualityDay
 from loader.quality.anomaly import DETECTORS
 from loader.quality.anomalyrule import AlertRule
 from loader.quality.cadence import PERIODS, learn
 from loader.quality.score import Weights
-from loader.readings import DAY, HOUR, SECOND, Flag, Int64, Readings, Window
+from loader.readings import DAY, HOUR, SECOND, Flag, Int64, Readings, UInt8, Window
 
 START = 20_000 * DAY
 
@@ -52,6 +53,23 @@ def test_what_is_known_of_later_time_stays() -> None:
     assert learned(old, None, ((later, 900.0),)) == ((START, 900.0),)
 
 
+def days_of(time: Int64, flag: UInt8 | None, cadence_s: float, *, days: int) -> tuple[QualityDay, ...]:
+    """The days from `START` on of a series that has just these readings."""
+    collector = Collector(START)
+    collector.add(Readings.of(np.zeros(len(time)), time, np.ones(len(time)), flag=flag))
+    return quality_days(
+        1,
+        Window(START, START + days * DAY),
+        collector.columns(),
+        known=(int(time[0]), int(time[-1])),
+        episodes=(),
+        declared_s=cadence_s,
+        moves=np.empty(0, np.int64),
+        shortcomings={},
+        weights=Weights(),
+    )
+
+
 @pytest.mark.parametrize("stray", [False, True])
 def test_stamps_that_wander_are_not_missing(stray: bool) -> None:
     """An hourly sensor that is up to five minutes early or late is complete on every day; one stamp more,
@@ -60,19 +78,7 @@ def test_stamps_that_wander_are_not_missing(stray: bool) -> None:
     time = START + DAY // 2 + np.arange(10 * 24) * HOUR + chance.integers(-300, 301, 10 * 24) * SECOND
     if stray:
         time = np.sort(np.append(time, START + 3 * DAY + HOUR // 2))
-    collector = Collector(START)
-    collector.add(Readings.of(np.zeros(len(time)), time, np.ones(len(time))))
-    found = quality_days(
-        1,
-        Window(START, START + 11 * DAY),
-        collector.columns(),
-        known=(int(time[0]), int(time[-1])),
-        episodes=(),
-        declared_s=3600.0,
-        moves=np.empty(0, np.int64),
-        shortcomings={},
-        weights=Weights(),
-    )
+    found = days_of(time, None, 3600.0, days=11)
     assert [d.day for d in found] == [START + k * DAY for k in range(11)]
     assert [d.due - d.observed for d in found] == [0] * 11
     assert {d.due for d in found[1:-1]} <= {23, 24}
@@ -96,20 +102,8 @@ def test_days_count_as_by_hand(quarters: list[int], cadence_s: int, wander_s: in
     time = START + np.array(sorted(quarters), np.int64) * HOUR // 4
     time += chance.integers(-wander_s, wander_s + 1, len(time)) * SECOND
     flag = chance.choice([Flag.GOOD, Flag.SUSPECT, Flag.MISSING], len(time)).astype(np.uint8)
-    collector = Collector(START)
-    collector.add(Readings.of(np.zeros(len(time)), time, np.ones(len(time)), flag=flag))
     first, newest = int(time[0]), int(time[-1])
-    found = quality_days(
-        1,
-        Window(START, START + 5 * DAY),
-        collector.columns(),
-        known=(first, newest),
-        episodes=(),
-        declared_s=float(cadence_s),
-        moves=np.empty(0, np.int64),
-        shortcomings={},
-        weights=Weights(),
-    )
+    found = days_of(time, flag, float(cadence_s), days=5)
     step, rows = cadence_s * SECOND, []
     for day in range(START, START + 5 * DAY, DAY):
         inside = [i for i, t in enumerate(time.tolist()) if day < t <= day + DAY]
